@@ -1,0 +1,33 @@
+"""Rows as the kernels take them."""
+
+import numpy as np
+from scipy import sparse
+
+from fastmlp.cpu.elementwise import ACTIVATION_CODES
+from fastmlp.cpu.layout import ACTIVATION, LOSS, Layout
+from fastmlp.cpu.output import LOSS_CODES
+from fastmlp.network import Network
+
+
+def encode(network: Network, dtype: np.dtype, rows: int, n_threads: int, dense_input: bool) -> Layout:
+    """Return the layout of a network with the codes of its activations and its loss."""
+    layout = Layout(network, dtype, rows, n_threads, dense_input)
+    layout.layers[:-1, ACTIVATION] = [ACTIVATION_CODES[name] for name in network.activations[:-1]]
+    layout.plan[LOSS] = LOSS_CODES[network.loss]
+    return layout
+
+
+def as_kernel_input(X):
+    """Return dense rows as they are, and CSR rows as the tuple (data, indices, indptr)."""
+    if isinstance(X, np.ndarray):
+        return X
+    return X.data, X.indices.astype(np.int64, copy=False), X.indptr.astype(np.int64, copy=False)
+
+
+def rows_of(X, first: int, last: int):
+    """Return rows first to last; for CSR, views of its three arrays."""
+    if isinstance(X, np.ndarray):
+        return X[first:last]
+    low, high = X.indptr[first], X.indptr[last]
+    parts = (X.data[low:high], X.indices[low:high], X.indptr[first : last + 1] - low)
+    return sparse.csr_array(parts, shape=(last - first, X.shape[1]), copy=False)

@@ -1,0 +1,152 @@
+"""The CPU engine: an object with the same verbs as every engine, over one flat buffer and a team of threads."""
+
+import time
+
+import numpy as np
+from scipy import sparse
+
+from fastmlp.cpu.compile import entry
+from fastmlp.cpu.data import as_kernel_input, encode
+from fastmlp.cpu.forward import forward_packed
+from fastmlp.cpu.layout import BLOCK_ROWS, FIRST, GRADIENT
+from fastmlp.cpu.parameters import UPDATE_CODES
+from fastmlp.cpu import step
+from fastmlp.cpu.step import (
+    ALPHA,
+    BATCH,
+    FIRST_ROW,
+    HELPERS,
+    HYPERPARAMETERS,
+    LAST_ROW,
+    LINE,
+    LOSS_SUM,
+    PENALTIES,
+    STEP,
+    UPDATE,
+)
+from fastmlp.cpu.threads import Pace, Team, resolve_threads
+from fastmlp.network import Network, flatten, unflatten
+
+work = entry(step.work)
+
+
+class Engine:
+    """Trains one network on the CPU.
+
+    Parameters
+    ----------
+    network : Network
+        The architecture.
+    dtype : dtype
+        float32 or float64: the type of all arithmetic.
+    n_threads : int or None, default=None
+        The most threads to use; None: as many as Numba may use. Results do not depend on it.
+    """
+
+    def __init__(self, network: Network, dtype: np.dtype, n_threads: int | None = None):
+        self.network, self.dtype = network, np.dtype(dtype)
+        self.n_threads = resolve_threads(n_threads)
+        self._team = None
+        self._pace = Pace(self.n_threads)
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the helper threads."""
+        if self._team is not None:
+            self._team.close()
+            self._team = None
+
+    def load(
+        self, X: np.ndarray | sparse.csr_array, targets: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> None:
+        """Take the rows to train on: X (n, features) dense or CSR, targets (n, columns), sample_weight (n,) or None."""
+        self._n_rows = X.shape[0]
+        self._capacity = min(self._n_rows, BLOCK_ROWS)
+        self._layout = encode(self.network, self.dtype, self._n_rows, self.n_threads, isinstance(X, np.ndarray))
+        self._order = np.empty(self._n_rows, dtype=np.int64)
+        self._control = np.zeros(HELPERS + (self.n_threads + 1) * LINE, dtype=np.int64)
+        self._numbers = np.zeros(PENALTIES + self._layout.n_tiles)
+        weights = np.empty(0, dtype=self.dtype) if sample_weight is None else sample_weight
+        self._arguments = (
+            self._layout.memory,
+            self._numbers,
+            self._layout.plan,
+            self._control,
+            as_kernel_input(X),
+            np.ascontiguousarray(targets).reshape(-1),
+            np.ascontiguousarray(weights),
+            self._order,
+        )
+
+    def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
+        """Copy weights (inputs, outputs) and biases (outputs,) of all layers in."""
+        self._layout.write(coefs, intercepts)
+        self._layout.write_transposed()
+
+    def get_parameters(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return weights and biases as fresh arrays."""
+        return self._layout.read()
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Copy the optimizer's moments in, (n_slots, n_parameters) in the order of `network.flatten`."""
+        for slot, moment in enumerate(state, start=1):
+            self._layout.write(*unflatten(moment, self.network.widths), slot * self._layout.plan[FIRST])
+        self._n_slots = len(state)
+
+    def get_state(self) -> np.ndarray:
+        """Return the optimizer's moments as a fresh array (n_slots, n_parameters)."""
+        distance = self._layout.plan[FIRST]
+        moments = [flatten(*self._layout.read(slot * distance)) for slot in range(1, self._n_slots + 1)]
+        return np.array(moments, dtype=self.dtype).reshape(self._n_slots, -1)
+
+    def is_finite(self) -> bool:
+        """Return whether all parameters are finite."""
+        return bool(np.isfinite(self._layout.memory[: self._layout.parameters_size]).all())
+
+    def _run(self, batch_size, update, first_step, hyperparameters, alpha):
+        """Run all loaded rows in the present order through batches, job by job; returns the sum of the losses."""
+        control, numbers = self._control, self._numbers
+        self._layout.set_batch(batch_size)
+        control[BATCH], control[UPDATE], control[STEP] = batch_size, update, first_step
+        numbers[LOSS_SUM], numbers[ALPHA] = 0.0, alpha
+        numbers[HYPERPARAMETERS : HYPERPARAMETERS + len(hyperparameters)] = hyperparameters
+        row = 0
+        while row < self._n_rows:
+            wanted, batches = self._pace.next()
+            if wanted > 1:
+                self._gather_team(wanted)
+            control[FIRST_ROW] = row
+            control[LAST_ROW] = row = min(self._n_rows, row + batches * batch_size)
+            start = time.perf_counter()
+            team = work(*self._arguments, wanted, 0)
+            batches = -(-(row - control[FIRST_ROW]) // batch_size)
+            self._pace.done(team, batches, time.perf_counter() - start)
+            control[STEP] += batches
+        return numbers[LOSS_SUM]
+
+    def _gather_team(self, wanted):
+        if self._team is None:
+            self._team = Team(self._control, lambda helper: work(*self._arguments, 0, helper) == 1, self.n_threads - 1)
+        self._team.wake(wanted)
+
+    def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
+        """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""
+        self._order[:] = order
+        code = UPDATE_CODES[update.name]
+        return self._run(batch_size, code, update.step + 1, update.constants, alpha) / self._n_rows
+
+    def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
+        """Return the loss over all rows and its gradient at parameters in the order of `network.flatten`."""
+        self.set_parameters(*unflatten(flat, self.network.widths))
+        self._order[:] = np.arange(self._n_rows)
+        loss = self._run(self._n_rows, UPDATE_CODES["gradient"], 1, (), alpha) / self._n_rows
+        return float(loss), flatten(*self._layout.read(self._layout.plan[GRADIENT])).astype(np.float64)
+
+    def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:
+        """Return the outputs for rows X (n, features) at the present parameters, (n, outputs)."""
+        return forward_packed(self._layout, X, self._capacity, raw)

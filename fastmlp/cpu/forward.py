@@ -1,0 +1,153 @@
+"""Prediction: rows through the network, in blocks, so that memory does not grow with rows x hidden width."""
+
+import threading
+
+import numpy as np
+
+from fastmlp.cpu.compile import entry, kernel
+from fastmlp.cpu.data import as_kernel_input, encode, rows_of
+from fastmlp.cpu.elementwise import ACTIVATION_CODES, activate
+from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, width
+from fastmlp.cpu.layout import BLOCK_ROWS, ERROR, FIELDS, HEAD, N_LAYERS, OUTPUTS, ROW_STRIDE, Layout
+from fastmlp.cpu.output import LOSS_CODES, output_activation
+from fastmlp.cpu.rows import forward_rows
+from fastmlp.cpu.threads import resolve_threads
+from fastmlp.network import Network
+
+FEW_ROWS = 32  # so few go through the weights as they lie: to copy them into panels would take longer
+WORK_PER_THREAD = 20_000_000  # multiply-adds that make a thread worth its start
+
+
+@kernel
+def copy_output(out, memory, output, row_stride, row, target, n_outputs):
+    """out[target, :] <- the output of a row of the block."""
+    lanes = width(memory)
+    for first in range(0, n_outputs, lanes):
+        value = load(memory, output + first // lanes * row_stride + row * lanes)
+        store_first(out, target * n_outputs + first, value, min(lanes, n_outputs - first))
+
+
+@entry
+def forward_blocks(out, memory, plan, X, order, block_rows, loss):
+    """out <- outputs of the rows X[order], a block at a time; loss: its code, or -1 for the preactivations."""
+    last = plan[HEAD + (plan[N_LAYERS] - 1) * FIELDS :]
+    n_outputs, row_stride = last[OUTPUTS], plan[ROW_STRIDE]
+    for start in range(0, order.size, block_rows):
+        rows = min(block_rows, order.size - start)
+        forward_rows(memory, plan, X, order[start : start + rows], (0, rows))
+        for row in range(rows):
+            if loss >= 0:
+                output_activation(loss, memory, last[ERROR], row_stride, row, n_outputs)
+            copy_output(out, memory, last[ERROR], row_stride, row, start + row, n_outputs)
+
+
+@entry
+def forward_layer(out, left, weight, bias, activation):
+    """out (rows, outputs) <- activation(left (rows, depth) @ weight (depth, outputs) + bias), by rows of the weights.
+
+    The sums run over the depth in the same order as in a tile, so that the bits are the same.
+    """
+    lanes = width(out)
+    rows, depth = left.shape
+    outputs = weight.shape[1]
+    whole = outputs // lanes * lanes
+    padded = np.zeros(whole + lanes, out.dtype)
+    for row in range(rows):
+        for first in range(0, outputs, lanes):
+            store(padded, first, load_first(bias, first, min(lanes, outputs - first)))
+        for k in range(depth):
+            x = repeat(out, left[row, k])
+            for first in range(0, whole, lanes):
+                store(padded, first, load(padded, first) + load(weight, k * outputs + first) * x)
+            if whole < outputs:
+                product = load_first(weight, k * outputs + whole, outputs - whole) * x
+                store(padded, whole, load(padded, whole) + product)
+        if activation >= 0:
+            activate(activation, padded, 0, whole + lanes)
+        for first in range(0, outputs, lanes):
+            store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
+
+
+@entry
+def activate_output(out, loss):
+    """Replace preactivations (rows, outputs) by the output activation that belongs to a loss."""
+    lanes = width(out)
+    rows, outputs = out.shape
+    padded = np.zeros((outputs + lanes - 1) // lanes * lanes, out.dtype)
+    for row in range(rows):
+        for first in range(0, outputs, lanes):
+            store(padded, first, load_first(out, row * outputs + first, min(lanes, outputs - first)))
+        output_activation(loss, padded, 0, lanes, 0, outputs)
+        for first in range(0, outputs, lanes):
+            store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
+
+
+def _forward_few(network, coefs, intercepts, X, raw):
+    last = len(coefs) - 1
+    for index, (weight, bias) in enumerate(zip(coefs, intercepts, strict=True)):
+        code = ACTIVATION_CODES[network.activations[index]] if index < last else -1
+        out = np.empty((X.shape[0], weight.shape[1]), dtype=X.dtype)
+        forward_layer(out, X, np.ascontiguousarray(weight), np.ascontiguousarray(bias), code)
+        X = out
+    if not raw:
+        activate_output(X, LOSS_CODES[network.loss])
+    return X
+
+
+def forward_packed(layout: Layout, X, block_rows: int, raw: bool) -> np.ndarray:
+    """Return the outputs for X at the parameters in the buffer of `layout`."""
+    layout.set_batch(block_rows)
+    out = np.empty((X.shape[0], layout.network.widths[-1]), dtype=layout.dtype)
+    code = -1 if raw else LOSS_CODES[layout.network.loss]
+    forward_blocks(out, layout.memory, layout.plan, as_kernel_input(X), np.arange(X.shape[0]), block_rows, code)
+    return out
+
+
+def forward(
+    network: Network,
+    coefs: list[np.ndarray],
+    intercepts: list[np.ndarray],
+    X: np.ndarray,
+    n_threads: int | None = 1,
+    raw: bool = False,
+) -> np.ndarray:
+    """Return the network's outputs for rows.
+
+    Parameters
+    ----------
+    network : Network
+        The architecture.
+    coefs, intercepts : list of ndarray
+        Weights (inputs, outputs) and biases (outputs,) of each layer, of X's dtype.
+    X : ndarray or CSR of shape (n_rows, n_features)
+        Rows, C-contiguous, of dtype float32 or float64.
+    n_threads : int or None, default=1
+        At most so many threads share the rows; None: as many as Numba may use.
+    raw : bool, default=False
+        Whether to return the preactivations of the output instead.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, n_outputs)
+        Of X's dtype.
+    """
+    n_rows = X.shape[0]
+    if n_rows <= FEW_ROWS and isinstance(X, np.ndarray):
+        return _forward_few(network, coefs, intercepts, X, raw)
+    wanted = min(resolve_threads(n_threads), max(1, n_rows * network.n_parameters // WORK_PER_THREAD))
+    rows = min(n_rows, BLOCK_ROWS)
+
+    def part(first, last):
+        layout = encode(network, X.dtype, rows, 1, isinstance(X, np.ndarray))
+        layout.write(coefs, intercepts)
+        out[first:last] = forward_packed(layout, rows_of(X, first, last), rows, raw)
+
+    out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
+    edges = [n_rows * i // wanted for i in range(wanted + 1)]
+    helpers = [threading.Thread(target=part, args=edges[i : i + 2]) for i in range(1, wanted)]
+    for helper in helpers:
+        helper.start()
+    part(*edges[:2])
+    for helper in helpers:
+        helper.join()
+    return out

@@ -1,0 +1,285 @@
+"""`Lanes`: a vector register that Numba takes for a number, so that the formulas compile for it unchanged.
+
+Operators and primitives are lowered straight to LLVM instructions (an `@overload` each would compile a function each). A
+scalar operand is converted to the element type and repeated over the lanes.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba.core import types
+from numba.core.datamodel import models
+from numba.core.imputils import lower_builtin
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, register_model
+from numba.np.arrayobj import make_array
+
+from fastmlp.cpu.target import INSTRUCTION_SET
+from fastmlp.formulas import elementary
+
+INT32 = ir.IntType(32)
+LLVM_SCALAR = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+# (integer of the same width, bits of the mantissa, bias of the exponent)
+LLVM_BITS = {types.float32: (INT32, 23, 127), types.float64: (ir.IntType(64), 52, 1023)}
+LANES = {types.float32: INSTRUCTION_SET.register_bytes // 4, types.float64: INSTRUCTION_SET.register_bytes // 8}
+
+
+class Lanes(types.Type):
+    """The Numba type of a register of `width` floats of type `scalar`."""
+
+    def __init__(self, scalar):
+        self.scalar, self.width = scalar, LANES[scalar]
+        self.llvm = ir.VectorType(LLVM_SCALAR[scalar], self.width)
+        super().__init__(f"lanes({scalar} x {self.width})")
+
+
+@register_model(Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, kind.llvm)
+
+
+def splat(builder, scalar, width):
+    """Repeat an LLVM scalar over a vector."""
+    vector = ir.VectorType(scalar.type, width)
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, scalar, INT32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(INT32, width), [0] * width))
+
+
+def vector_constant(vector, value):
+    """Return the LLVM constant vector that repeats `value`."""
+    return ir.Constant(vector, [ir.Constant(vector.element, value)] * vector.count)
+
+
+def call_llvm(builder, name, args, result=None, suffixes=None):
+    """Call the LLVM intrinsic `name`, overloaded on the type of its first argument (or on `suffixes`)."""
+    result = args[0].type if result is None else result
+    full = "llvm." + name + "." + ".".join(suffixes or [_mangled(args[0].type)])
+    function = builder.module.globals.get(full)
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(result, [arg.type for arg in args]), full)
+    return builder.call(function, args)
+
+
+def _mangled(vector):
+    element = vector.element
+    name = {ir.FloatType: "f32", ir.DoubleType: "f64"}.get(type(element)) or f"i{element.width}"
+    return f"v{vector.count}{name}"
+
+
+def _widen(context, builder, value, kind, lanes):
+    if isinstance(kind, Lanes):
+        return value
+    return splat(builder, context.cast(builder, value, kind, lanes.scalar), lanes.width)
+
+
+def _define(function, emit, count, result=None):
+    """Type `function` for `count` operands of which one is a register, and lower it by `emit(builder, lanes, *vectors)`."""
+
+    class Template(AbstractTemplate):
+        key = function
+
+        def generic(self, args, kws):
+            lanes = next((arg for arg in args if isinstance(arg, Lanes)), None)
+            if lanes is None or len(args) != count or not all(isinstance(arg, (Lanes, types.Number)) for arg in args):
+                return None
+            return signature(lanes if result is None else result(lanes), *args)
+
+    infer_global(function, types.Function(Template))
+
+    def lower(context, builder, sig, args):
+        lanes = next(arg for arg in sig.args if isinstance(arg, Lanes))
+        wide = [_widen(context, builder, arg, kind, lanes) for arg, kind in zip(args, sig.args, strict=True)]
+        return emit(context, builder, lanes, *wide)
+
+    for position in range(count):  # operands before `position` are scalars, it is a register, the rest are either
+        kinds = [types.Number] * position + [Lanes] + [types.Any] * (count - position - 1)
+        lower_builtin(function, *kinds)(lower)
+
+
+def _choose(comparison):
+    def emit(context, builder, lanes, x, y):
+        return builder.select(builder.fcmp_ordered(comparison, y, x), y, x)
+
+    return emit
+
+
+def _where_positive(context, builder, lanes, x, yes, no):
+    return builder.select(builder.fcmp_ordered(">", x, vector_constant(lanes.llvm, 0.0)), yes, no)
+
+
+def _power_of_two(context, builder, lanes, n):
+    integer, mantissa_bits, bias = LLVM_BITS[lanes.scalar]
+    vector = ir.VectorType(integer, lanes.width)
+    biased = builder.add(builder.fptosi(n, vector), vector_constant(vector, bias))
+    return builder.bitcast(builder.shl(biased, vector_constant(vector, mantissa_bits)), lanes.llvm)
+
+
+def _split_exponent(context, builder, lanes, x):
+    integer, mantissa_bits, bias = LLVM_BITS[lanes.scalar]
+    vector = ir.VectorType(integer, lanes.width)
+    bits = builder.bitcast(x, vector)
+    exponent = builder.sub(
+        builder.lshr(bits, vector_constant(vector, mantissa_bits)), vector_constant(vector, bias - 1)
+    )
+    fraction = builder.and_(bits, vector_constant(vector, (1 << mantissa_bits) - 1))
+    mantissa = builder.bitcast(builder.or_(fraction, vector_constant(vector, (bias - 1) << mantissa_bits)), lanes.llvm)
+    pair = types.UniTuple(lanes, 2)
+    return context.make_tuple(builder, pair, [mantissa, builder.sitofp(exponent, lanes.llvm)])
+
+
+for _operator, _name in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _define(_operator, lambda context, builder, lanes, x, y, name=_name: getattr(builder, name)(x, y), 2)
+_define(operator.neg, lambda context, builder, lanes, x: builder.fneg(x), 1)
+_define(elementary.constant, lambda context, builder, lanes, like, value: value, 2)
+_define(elementary.by_precision, lambda context, builder, lanes, like, *both: both[lanes.scalar == types.float64], 3)
+_define(elementary.maximum, _choose(">"), 2)
+_define(elementary.minimum, _choose("<"), 2)
+_define(elementary.where_positive, _where_positive, 3)
+_define(elementary.floor, lambda context, builder, lanes, x: call_llvm(builder, "floor", [x]), 1)
+_define(elementary.square_root, lambda context, builder, lanes, x: call_llvm(builder, "sqrt", [x]), 1)
+_define(elementary.power_of_two, _power_of_two, 1)
+_define(elementary.split_exponent, _split_exponent, 1, result=lambda lanes: types.UniTuple(lanes, 2))
+
+
+def element_pointer(context, builder, kind, array, index):
+    """Return the LLVM pointer to element `index` of a contiguous array."""
+    return builder.gep(make_array(kind)(context, builder, array).data, [index])
+
+
+def _alignment(lanes):
+    return 4 if lanes.scalar == types.float32 else 8
+
+
+def load_vector(builder, lanes, pointer):
+    """Load a register from an LLVM pointer to a scalar."""
+    return builder.load(builder.bitcast(pointer, lanes.llvm.as_pointer()), align=_alignment(lanes))
+
+
+def store_vector(builder, lanes, vector, pointer):
+    """Store a register to an LLVM pointer to a scalar."""
+    builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()), align=_alignment(lanes))
+
+
+@intrinsic
+def load(context, array, index):
+    """Load the register array[index : index + width]."""
+    lanes = Lanes(array.dtype)
+
+    def codegen(ctx, builder, sig, args):
+        return load_vector(builder, lanes, element_pointer(ctx, builder, sig.args[0], args[0], args[1]))
+
+    return lanes(array, types.intp), codegen
+
+
+@intrinsic
+def store(context, array, index, value):
+    """Store a register to array[index : index + width]."""
+
+    def codegen(ctx, builder, sig, args):
+        store_vector(builder, value, args[2], element_pointer(ctx, builder, sig.args[0], args[0], args[1]))
+        return ctx.get_dummy_value()
+
+    return types.void(array, types.intp, value), codegen
+
+
+def _first_lanes(builder, lanes, count):
+    """Return the LLVM mask of the lanes with an index below `count`."""
+    vector = ir.VectorType(INT32, lanes.width)
+    index = ir.Constant(vector, [INT32(i) for i in range(lanes.width)])
+    return builder.icmp_signed("<", index, splat(builder, builder.trunc(count, INT32), lanes.width))
+
+
+@intrinsic
+def load_first(context, array, index, count):
+    """Load array[index : index + count] into the first lanes, 0 into the others; reads nothing beyond."""
+    lanes = Lanes(array.dtype)
+
+    def codegen(ctx, builder, sig, args):
+        pointer = element_pointer(ctx, builder, sig.args[0], args[0], args[1])
+        pointer = builder.bitcast(pointer, lanes.llvm.as_pointer())
+        mask = _first_lanes(builder, lanes, args[2])
+        args = [pointer, INT32(_alignment(lanes)), mask, vector_constant(lanes.llvm, 0.0)]
+        return call_llvm(builder, "masked.load", args, lanes.llvm, [_mangled(lanes.llvm), "p0"])
+
+    return lanes(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def keep_first(context, value, count, other):
+    """Return `value` in the first `count` lanes and the scalar `other` in the others."""
+
+    def codegen(ctx, builder, sig, args):
+        return builder.select(
+            _first_lanes(builder, value, args[1]), args[0], _widen(ctx, builder, args[2], other, value)
+        )
+
+    return value(value, types.intp, other), codegen
+
+
+def _reduction(name, start):
+    @intrinsic
+    def reduce(context, value):
+        def codegen(ctx, builder, sig, args):
+            first = [ir.Constant(LLVM_SCALAR[value.scalar], 0.0)] if start else []
+            call = _reduce(builder, name, [*first, args[0]], LLVM_SCALAR[value.scalar], _mangled(value.llvm))
+            return call
+
+        return value.scalar(value), codegen
+
+    return reduce
+
+
+def _reduce(builder, name, args, result, suffix):
+    full = f"llvm.vector.reduce.{name}.{suffix}"
+    function = builder.module.globals.get(full)
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(result, [arg.type for arg in args]), full)
+    return builder.call(function, args, fastmath=("reassoc",))
+
+
+horizontal_sum = _reduction("fadd", True)  # `reassoc` lets it be a tree, the same one for all rows
+horizontal_maximum = _reduction("fmax", False)
+
+
+@intrinsic
+def width(context, array):
+    """Return the number of lanes of a register of an array's numbers, a constant of the compiled code."""
+    lanes = Lanes(array.dtype)
+    return types.intp(array), lambda ctx, builder, sig, args: ctx.get_constant(types.intp, lanes.width)
+
+
+@intrinsic
+def repeat(context, array, value):
+    """Return a register that repeats `value`, of an array's type."""
+    lanes = Lanes(array.dtype)
+
+    def codegen(ctx, builder, sig, args):
+        return _widen(ctx, builder, args[1], sig.args[1], lanes)
+
+    return lanes(array, value), codegen
+
+
+@intrinsic
+def store_first(context, array, index, value, count):
+    """Store the first `count` lanes to array[index : index + count]; touches nothing beyond."""
+
+    def codegen(ctx, builder, sig, args):
+        pointer = element_pointer(ctx, builder, sig.args[0], args[0], args[1])
+        pointer = builder.bitcast(pointer, value.llvm.as_pointer())
+        mask = _first_lanes(builder, value, args[3])
+        full = f"llvm.masked.store.{_mangled(value.llvm)}.p0"
+        function = builder.module.globals.get(full)
+        if function is None:
+            kinds = [value.llvm, pointer.type, INT32, mask.type]
+            function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), kinds), full)
+        builder.call(function, [args[2], pointer, INT32(_alignment(value)), mask])
+        return ctx.get_dummy_value()
+
+    return types.void(array, types.intp, value, types.intp), codegen

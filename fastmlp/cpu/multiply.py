@@ -1,0 +1,79 @@
+"""Products of matrices in column panels: every multiplication of the forward and the backward pass."""
+
+from fastmlp.cpu.compile import kernel
+from fastmlp.cpu.lanes import width
+from fastmlp.cpu.target import PANELS, ROWS
+from fastmlp.cpu.tile import make_tile_load, make_tile_repeat, tile_add_product, tile_store
+
+
+def make_rows_product(panels):
+    """Return the kernel that computes so many column panels of left @ right + bias."""
+    tile_repeat = make_tile_repeat(panels)
+
+    @kernel
+    def rows_product(memory, out, bias, left, right, row_stride, right_stride, first_row, last_row, depth):
+        """out, left: [panels][rows][lanes], `row_stride` apart; right: [panels][depth][lanes]; bias: [panels][lanes]."""
+        lanes = width(memory)
+        for row in range(first_row, last_row, ROWS):
+            tile = tile_repeat(memory, bias, lanes)
+            a, b = left + row * lanes, right
+            for _ in range(depth // lanes):
+                for k in range(lanes):
+                    tile = tile_add_product(tile, memory, a + k, lanes, b + k * lanes, right_stride)
+                a += row_stride
+                b += lanes * lanes
+            for k in range(depth % lanes):
+                tile = tile_add_product(tile, memory, a + k, lanes, b + k * lanes, right_stride)
+            tile_store(tile, memory, out + row * lanes, row_stride)
+
+    return rows_product
+
+
+def make_gradient_tile(panels):
+    """Return the kernel that adds ROWS rows x so many panels of left.T @ right over a block of rows."""
+    tile_load = make_tile_load(panels)
+
+    @kernel
+    def gradient_tile(memory, out, out_stride, start, start_stride, left, right, row_stride, rows):
+        """out = start + left.T @ right; left: ROWS of the columns of a panel; right: [panels][rows][lanes]."""
+        lanes = width(memory)
+        tile = tile_load(memory, start, start_stride)
+        for row in range(rows):
+            tile = tile_add_product(tile, memory, left + row * lanes, 1, right + row * lanes, row_stride)
+        tile_store(tile, memory, out, out_stride)
+
+    return gradient_tile
+
+
+def by_panels(make):
+    """Return the kernel for a count of panels known only as the program runs, from a maker for a fixed count."""
+    if PANELS == 1:
+        one = make(1)
+        return kernel(lambda panels, *args: one(*args))
+    if PANELS == 2:
+        one, two = make(1), make(2)
+
+        @kernel
+        def choose(panels, *args):
+            if panels == 2:
+                two(*args)
+            else:
+                one(*args)
+
+        return choose
+    one, two, three = make(1), make(2), make(3)
+
+    @kernel
+    def choose(panels, *args):
+        if panels == 3:
+            three(*args)
+        elif panels == 2:
+            two(*args)
+        else:
+            one(*args)
+
+    return choose
+
+
+rows_product = by_panels(make_rows_product)
+gradient_tile = by_panels(make_gradient_tile)

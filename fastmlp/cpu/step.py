@@ -1,0 +1,198 @@
+"""Steps of training as a team of threads runs them: two phases and two barriers a block of rows.
+
+Every number is summed in the same order whatever the team, so the team may change with every job, unseen in the results.
+`control` is an int64 array: one line of the cache for the barrier, one for the job, one for the state of each helper.
+`numbers` is a float64 array: sum of the losses, hyperparameters, then the losses of a block's rows and the tiles' penalties.
+"""
+
+import sys
+
+from numba import types
+
+from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swap_if, pause
+from fastmlp.cpu.compile import inlined, kernel
+from fastmlp.cpu.elementwise import by_code
+from fastmlp.cpu.layout import BLOCK_ROWS
+from fastmlp.cpu.parameters import share, train_parameters
+from fastmlp.cpu.rows import train_rows
+from fastmlp.cpu.target import ROWS
+from fastmlp.formulas.updates import UPDATES
+
+LINE = 8  # int64 numbers to a line of the cache
+BARRIER = 0
+FIRST_ROW, LAST_ROW, BATCH, UPDATE, STEP, TEAM, BASE = range(LINE, LINE + 7)  # the job
+HELPERS = 2 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
+IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
+
+LOSS_SUM, ALPHA, HYPERPARAMETERS = 0, 1, 2
+ROW_LOSSES = 8
+PENALTIES = ROW_LOSSES + BLOCK_ROWS
+
+SPINS_BEFORE_YIELD = 4000
+SPINS_BEFORE_SLEEP = 40000
+
+if sys.platform == "win32":
+
+    @kernel
+    def give_way():
+        """Nothing: the C library has no call for it here."""
+        pause()
+else:
+    sched_yield = types.ExternalFunction("sched_yield", types.int32())
+
+    @kernel
+    def give_way():
+        """Let another thread have the core."""
+        sched_yield()
+
+
+@kernel
+def barrier(control, team):
+    """Wait until all of the team are here."""
+    if team == 1:
+        return
+    arrived = atomic_add(control, BARRIER, 1) + 1 - control[BASE]
+    target = control[BASE] + (arrived + team - 1) // team * team
+    spins = 0
+    while atomic_load(control, BARRIER) < target:
+        spins += 1
+        if spins < SPINS_BEFORE_YIELD:
+            pause()
+        else:
+            give_way()
+
+
+def _make_begin(begin):
+    return kernel(lambda hyperparameters, t: begin(hyperparameters, t))
+
+
+@kernel
+def _no_constants(hyperparameters, t):
+    return hyperparameters
+
+
+step_constants = by_code([_no_constants, *(_make_begin(update.begin) for update in UPDATES.values())])
+
+
+@kernel
+def sum_of_weights(weights, order, first, last):
+    """Return the sum of the weights of rows order[first : last]; their count where there are no weights."""
+    if weights.size == 0:
+        return float(last - first)
+    total = 0.0
+    for position in range(first, last):
+        total += weights[order[position]]
+    return total
+
+
+@kernel
+def ordered_sum(numbers, first, last):
+    """Return the sum of numbers[first : last], one after another."""
+    total = 0.0
+    for i in range(first, last):
+        total += numbers[i]
+    return total
+
+
+@inlined
+def train_batch(memory, numbers, plan, control, X, targets, weights, order, batch, worker):
+    """Take one batch = (first, last, step) of positions in `order` through both phases; returns nothing for others than
+    the leader, who adds the batch's loss to numbers[LOSS_SUM]."""
+    first, last, step = batch
+    thread, team = worker
+    weight_sum = sum_of_weights(weights, order, first, last)
+    if not weight_sum > 0.0:
+        return
+    code, alpha = control[UPDATE], numbers[ALPHA]
+    hyperparameters = (
+        numbers[HYPERPARAMETERS],
+        numbers[HYPERPARAMETERS + 1],
+        numbers[HYPERPARAMETERS + 2],
+        numbers[HYPERPARAMETERS + 3],
+    )
+    sums = (1.0 / weight_sum, step_constants(code, hyperparameters, step))
+    row_losses, penalties = numbers[ROW_LOSSES:PENALTIES], numbers[PENALTIES:]
+    loss = 0.0
+    for start in range(first, last, BLOCK_ROWS):
+        rows = min(BLOCK_ROWS, last - start)
+        block_order = order[start : start + rows]
+        low, high = share((rows + ROWS - 1) // ROWS, thread, team)
+        span = (low * ROWS, min(high * ROWS, rows))
+        train_rows(memory, row_losses, plan, X, targets, weights, block_order, span)
+        barrier(control, team)
+        if thread == 0:
+            loss += ordered_sum(row_losses, 0, rows)
+        block = (start == first, start + rows == last)
+        train_parameters(memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, worker)
+        barrier(control, team)
+    if thread == 0:
+        penalty = 0.5 * alpha * ordered_sum(penalties, 0, penalties.size)
+        numbers[LOSS_SUM] += (loss + penalty) / weight_sum * (last - first)
+
+
+@inlined
+def train_batches(memory, numbers, plan, control, X, targets, weights, order, worker):
+    """Run a job, all batches of positions control[FIRST_ROW] to control[LAST_ROW] in `order`, as one of the team."""
+    step = control[STEP]
+    for first in range(control[FIRST_ROW], control[LAST_ROW], control[BATCH]):
+        last = min(first + control[BATCH], control[LAST_ROW])
+        train_batch(memory, numbers, plan, control, X, targets, weights, order, (first, last, step), worker)
+        step += 1
+
+
+@inlined
+def muster(control, wanted):
+    """Reserve the helpers that are awake, up to a team of `wanted`; give each its rank; return the size of the team."""
+    team = 1
+    helper = 1
+    while helper < wanted:
+        state = HELPERS + helper * LINE
+        spins = 0  # a helper that was in the last job may be on its way out of it
+        while spins < SPINS_BEFORE_YIELD and atomic_load(control, state) == GO:
+            spins += 1
+            pause()
+        if atomic_swap_if(control, state, IDLE, RESERVED):
+            control[state + 1] = team
+            team += 1
+        helper += 1
+    return team
+
+
+@inlined
+def dismiss(control, wanted, state):
+    """Set the state of all reserved helpers."""
+    for helper in range(1, wanted):
+        if atomic_load(control, HELPERS + helper * LINE) == RESERVED:
+            atomic_store(control, HELPERS + helper * LINE, state)
+
+
+def work(memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
+    """Run jobs, as the leader (helper 0) or as a helper; one function, so that it is compiled once.
+
+    The leader runs the job in `control` with the helpers that are awake, up to `wanted` threads, and returns how many it
+    were. A helper serves job after job; it returns 1 after a long wait for one, 0 at the end of the fit.
+    """
+    state = HELPERS + helper * LINE
+    team, rank = 1, 0
+    if helper == 0:
+        team = muster(control, wanted)
+        control[TEAM] = team
+        control[BASE] = atomic_load(control, BARRIER)
+        dismiss(control, wanted, GO)
+    while True:
+        spins = 0
+        while helper > 0:
+            now = atomic_load(control, state)
+            if now == GO:
+                rank, team = control[state + 1], control[TEAM]
+                break
+            if now == STOP:
+                return 0
+            pause()
+            spins += 1
+            if spins > SPINS_BEFORE_SLEEP and now == IDLE and atomic_swap_if(control, state, IDLE, ASLEEP):
+                return 1
+        train_batches(memory, numbers, plan, control, X, targets, weights, order, (rank, team))
+        if helper == 0:
+            return team
+        atomic_store(control, state, IDLE)

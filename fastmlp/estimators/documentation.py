@@ -1,0 +1,155 @@
+"""The parts of the estimators' docstrings that they share."""
+
+import inspect
+from collections.abc import Callable
+
+PARAMETERS = """\
+hidden_layer_sizes : int or array-like of int of shape (n_layers - 2,), default=(100,)
+    The number of units in each hidden layer.
+activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+    The function of the hidden units: z, 1 / (1 + exp(-z)), tanh(z) or max(0, z).
+solver : {"lbfgs", "sgd", "adam"}, default="adam"
+    "sgd" is gradient descent on minibatches with momentum, "adam" scales its steps by running moments of the gradient
+    [3]_, "lbfgs" is a quasi-Newton method on all rows at once [5]_, good for small data. "lbfgs" computes in float64
+    whatever `dtype` is.
+alpha : float, default=0.0001
+    The L2 penalty: alpha / 2 times the sum of the squared weights, divided by the rows of a batch (or the sum of
+    their weights), is added to the loss. Biases are not penalised.
+batch_size : int or "auto", default="auto"
+    Rows of a minibatch; "auto" is min(200, n_samples). More than there are is clipped, with a warning. Not used by
+    "lbfgs".
+learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+    The schedule of "sgd". "invscaling" divides `learning_rate_init` by (rows seen + 1) ** `power_t` after each epoch.
+    "adaptive" divides the learning rate by 5 whenever the training has not improved for `n_iter_no_change` epochs,
+    and stops once it is at most 1e-6.
+learning_rate_init : float, default=0.001
+    The initial step size of "sgd" and "adam".
+power_t : float, default=0.5
+    The exponent of the schedule "invscaling".
+max_iter : int, default=200
+    The most epochs (passes over the data), or iterations of "lbfgs".
+shuffle : bool, default=True
+    Whether "sgd" and "adam" take the rows in another order in each epoch.
+random_state : int, RandomState instance or None, default=None
+    Draws the initial weights, the held-out part of early stopping, and the order of the rows, as scikit-learn draws
+    them: the same seed gives the same curve. Pass an int for the same results in each call.
+tol : float, default=1e-4
+    What counts as an improvement of the loss or of the validation score. For "lbfgs": the largest component of the
+    gradient at which it ends.
+verbose : bool or int, default=False
+    Whether to print the loss of each epoch or iteration.
+warm_start : bool, default=False
+    Whether `fit` goes on from the present weights instead of new ones.
+momentum : float, default=0.9
+    The part of the last step that "sgd" repeats, in [0, 1].
+nesterovs_momentum : bool, default=True
+    Whether the momentum of "sgd" is Nesterov's [4]_.
+early_stopping : bool, default=False
+    Whether to hold out `validation_fraction` of the rows, and to stop and return to the best epoch when their score
+    has not improved by `tol` for `n_iter_no_change` epochs. Only for "sgd" and "adam", and only in `fit`.
+validation_fraction : float, default=0.1
+    The part of the rows that early stopping holds out, in [0, 1).
+beta_1 : float, default=0.9
+    The decay of the first moment of "adam" per step, in [0, 1).
+beta_2 : float, default=0.999
+    The decay of the second moment of "adam" per step, in [0, 1).
+epsilon : float, default=1e-8
+    Added to the denominator of the step of "adam".
+n_iter_no_change : int or inf, default=10
+    The number of epochs without an improvement that "sgd" and "adam" bear.
+max_fun : int, default=15000
+    The most evaluations of the loss by "lbfgs".
+n_threads : int or None, default=None
+    Threads of training and prediction. None: as many as `numba.get_num_threads()` allows. The results are the same,
+    bit for bit, for any number.
+dtype : {"float32", "float64"} or None, default=None
+    The precision of parameters and arithmetic. None: float32 if `X` is float32, else float64; a warm start or
+    `partial_fit` keeps the precision of the weights it goes on from, and a prediction takes the wider one of `X` and
+    the weights.
+"""
+
+ATTRIBUTES = """\
+loss_ : float
+    The loss in the last epoch; after "lbfgs" at the final weights.
+best_loss_ : float or None
+    The least loss of an epoch, None with early stopping. Not after "lbfgs", like the next three.
+loss_curve_ : list of float
+    The loss of each epoch, the mean over its batches, each at the weights before its step.
+validation_scores_ : list of float or None
+    The score of the held-out rows after each epoch; None without early stopping.
+best_validation_score_ : float or None
+    The best of them, whose weights are kept; None without early stopping.
+t_ : int
+    The number of rows seen: rows times epochs. 0 after "lbfgs".
+coefs_ : list of ndarray of shape (inputs, outputs)
+    The weights of each layer.
+intercepts_ : list of ndarray of shape (outputs,)
+    The biases of each layer.
+n_features_in_ : int
+    The number of features in `fit`.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    The names of the features, where `X` had only string names.
+n_iter_ : int
+    The number of epochs, or iterations of "lbfgs", of the last fit.
+n_layers_ : int
+    The number of layers, input and output included.
+n_outputs_ : int
+    The number of output units.
+out_activation_ : str
+    The activation of the output layer.
+"""
+
+DIFFERENCES = """\
+With the same parameters and seed this follows `{theirs}` to rounding, but where that has a fault:
+
+- A fit that diverges stops in that epoch with a ValueError that names it. With early stopping it ends with a
+  ConvergenceWarning and the weights of the best epoch, the last validation score being NaN; there is a ValueError
+  only if no epoch had a finite score.
+- A warm start with early stopping keeps the best weights of all fits (scikit-learn overwrites those of the earlier
+  fit), and solver, `loss` and `early_stopping` may change between warm starts. Changed layer sizes are a ValueError.
+- Negative or only zero `sample_weight` is a ValueError. A batch whose weights are all zero is skipped.
+- An error leaves a fitted estimator as it was.
+"""
+
+REFERENCES = """\
+.. [1] Rumelhart, D. E., Hinton, G. E., Williams, R. J. (1986). Learning representations by back-propagating errors.
+   Nature 323, 533-536.
+.. [2] Glorot, X., Bengio, Y. (2010). Understanding the difficulty of training deep feedforward neural networks.
+   AISTATS. The bounds of the initial weights.
+.. [3] Kingma, D. P., Ba, J. (2014). Adam: a method for stochastic optimization. arXiv:1412.6980.
+.. [4] Nesterov, Y. (1983). A method for solving the convex programming problem with convergence rate O(1/k^2). Doklady
+   Akademii Nauk SSSR 269, 543-547.
+.. [5] Byrd, R. H., Lu, P., Nocedal, J., Zhu, C. (1995). A limited memory algorithm for bound constrained optimization.
+   SIAM Journal on Scientific Computing 16, 1190-1208.
+"""
+
+
+def document(theirs: str) -> Callable[[type], type]:
+    """Return a decorator that fills the shared parts into a class's docstring, at %PARAMETERS% etc.
+
+    Parameters
+    ----------
+    theirs : str
+        The name of scikit-learn's class.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+    parts = {
+        "%PARAMETERS%": PARAMETERS,
+        "%ATTRIBUTES%": ATTRIBUTES,
+        "%DIFFERENCES%": DIFFERENCES.replace("{theirs}", theirs),
+        "%REFERENCES%": REFERENCES,
+    }
+
+    def decorate(cls: type) -> type:
+        if cls.__doc__ is not None:  # python -OO strips it
+            text = inspect.cleandoc(cls.__doc__)
+            for mark, part in parts.items():
+                text = text.replace(mark, part.rstrip())
+            cls.__doc__ = text
+        return cls
+
+    return decorate

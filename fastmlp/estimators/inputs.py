@@ -1,0 +1,122 @@
+"""Checks of what a user passes, before anything is computed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Integral
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+PLAIN_SIZE = 4096  # up to so many numbers, the short check of `validated_for_prediction` is the faster one
+
+
+@contextmanager
+def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Undo all assignments to attributes if the block raises, whatever it raises.
+
+    Holds as long as the block rebinds attributes and does not write into the arrays and lists they hold.
+    """
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+def hidden_widths(hidden_layer_sizes: object) -> tuple[int, ...]:
+    """Return the parameter as a tuple of int.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size is not positive.
+    """
+    sizes = list(hidden_layer_sizes) if hasattr(hidden_layer_sizes, "__iter__") else [hidden_layer_sizes]
+    if not all(isinstance(size, Integral) for size in sizes):
+        raise TypeError(f"hidden_layer_sizes must be an integer or integers, got {sizes}.")
+    if any(size <= 0 for size in sizes):
+        raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+    return tuple(int(size) for size in sizes)
+
+
+def validated_weight(sample_weight: object, X: object, dtype: np.dtype) -> np.ndarray | None:
+    """Return sample weights as an array of shape (n_samples,), or None for None.
+
+    Raises
+    ------
+    ValueError
+        If the shape is not that of the rows, or a weight is negative or not finite, or all are zero.
+    """
+    if sample_weight is None:
+        return None
+    weight = _check_sample_weight(sample_weight, X)
+    if (weight < 0).any():
+        raise ValueError(f"Negative values in data passed to `sample_weight`: must be >= 0, got {weight.min()}.")
+    weight = cast(weight, dtype, "sample_weight")
+    if not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weight
+
+
+def cast(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """Return `values` as a C-contiguous array of `dtype`.
+
+    Raises
+    ------
+    ValueError
+        If a value is too large for it, or not finite.
+    """
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(values, dtype)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} contains NaN, infinity or a value too large for {values.dtype!r}.")
+    return values
+
+
+def check_continues(before: Sequence[int], now: Sequence[int], parameter: object) -> None:
+    """Check that weights of widths `before` can be trained further.
+
+    Raises
+    ------
+    ValueError
+        If the hidden layers or the number of outputs are others.
+    """
+    if tuple(before[1:-1]) != tuple(now[1:-1]):
+        raise ValueError(
+            f"hidden_layer_sizes={parameter!r} does not fit the weights to be trained further, which need "
+            f"hidden_layer_sizes={tuple(before[1:-1])}. To begin with new weights, call fit with warm_start=False."
+        )
+    if before[-1] != now[-1]:
+        raise ValueError(
+            f"y has {now[-1]} outputs, but the weights to be trained further need y with {before[-1]}. "
+            "To begin with new weights, call fit with warm_start=False."
+        )
+
+
+def validated_for_prediction(estimator: BaseEstimator, X: object) -> object:
+    """Return X as `validate_data` does; a small plain array that it would return as it is takes a short way."""
+    if (
+        type(X) is np.ndarray
+        and X.dtype.char in "fd"
+        and X.dtype.isnative
+        and X.ndim == 2
+        and 0 < X.size <= PLAIN_SIZE
+        and X.shape[1] == estimator.n_features_in_
+        and "feature_names_in_" not in vars(estimator)
+        and (estimator.dtype is None or estimator.dtype == X.dtype.name)
+        and np.isfinite(X).all()
+    ):
+        return X
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
+        return validate_data(estimator, X, accept_sparse="csr", dtype=estimator.dtype or "numeric", reset=False)
+
+
+def as_rows(X: object, dtype: np.dtype) -> object:
+    """Return validated X as the engines take it: CSR, or a C-contiguous array, of `dtype`."""
+    return X.astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)

@@ -1,0 +1,220 @@
+"""The regressor."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
+from sklearn.utils import Tags, column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.documentation import document
+from fastmlp.estimators.inputs import cast
+from fastmlp.estimators.targets import dense_values
+
+OUTPUT_ACTIVATIONS = {"squared_error": "identity", "poisson": "exp"}
+
+
+@document("sklearn.neural_network.MLPRegressor")
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """Multi-layer perceptron that predicts numbers: a dense network trained by backpropagation [1]_.
+
+    It has the parameters, attributes and methods of `sklearn.neural_network.MLPRegressor`, and two parameters more,
+    `n_threads` and `dtype`. The weights begin uniform in the bounds of [2]_.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}, default="squared_error"
+        What is minimised: half of the squared error, or half of the Poisson deviance of counts, y >= 0, with an
+        exponential output layer.
+    %PARAMETERS%
+
+    Attributes
+    ----------
+    %ATTRIBUTES%
+
+    See Also
+    --------
+    MLPClassifier : The same for labels.
+
+    Notes
+    -----
+    %DIFFERENCES%
+    - With the solver "lbfgs" there is no `partial_fit` (AttributeError); scikit-learn's fits with all its iterations.
+    - A negative y with the Poisson loss is a ValueError.
+
+    The score of the held-out rows of early stopping is the coefficient of determination, R squared.
+
+    References
+    ----------
+    %REFERENCES%
+
+    Examples
+    --------
+    >>> from fastmlp import MLPRegressor
+    >>> from sklearn.datasets import make_regression
+    >>> X, y = make_regression(n_samples=200, n_features=20, random_state=1)
+    >>> regressor = MLPRegressor(max_iter=2000, tol=0.1, random_state=1).fit(X, y)
+    >>> bool(regressor.score(X, y) > 0.95)
+    True
+    >>> regressor.predict(X[:2]).shape
+    (2,)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson"})],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        n_threads: int | None = None,
+        dtype: str | None = None,
+    ) -> None:
+        self.loss = loss
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            n_threads=n_threads,
+            dtype=dtype,
+        )
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
+        """Train until the loss, or the validation score, no longer improves.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features. Sparse input other than CSR is converted to it once.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The targets.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            The weights of the rows, >= 0. None: all 1.
+
+        Returns
+        -------
+        MLPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data are not what they must be, or the training diverges. The estimator is then
+            unchanged.
+        """
+        return self._fit(X, y, sample_weight)
+
+    @available_if(lambda self: self._check_solver())
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
+        """Train for one epoch on these rows, going on from the present weights and the optimizer's state.
+
+        Only with the solvers "sgd" and "adam", and without early stopping.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The targets.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            The weights of the rows, >= 0. None: all 1.
+
+        Returns
+        -------
+        MLPRegressor
+            The estimator itself.
+
+        Raises
+        ------
+        ValueError
+            As in `fit`. The estimator is then unchanged.
+        """
+        return self._fit(X, y, sample_weight, partial=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the outputs of the network.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            The predicted numbers; one dimension if there is one output.
+        """
+        output = self._forward(X)
+        return output.ravel() if output.shape[1] == 1 else output
+
+    def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        values = dense_values(y)
+        if self.loss == "poisson" and (values < 0).any():
+            raise ValueError(f"loss='poisson' needs y >= 0, got a y of {values.min()}.")
+        targets = cast(values, dtype, "y")
+        return targets, targets.shape[1]
+
+    def _output(self) -> tuple[str, str]:
+        return OUTPUT_ACTIVATIONS[self.loss], self.loss
+
+    def _score_output(self, y: np.ndarray, targets: np.ndarray, output: np.ndarray, weight: np.ndarray | None) -> float:
+        return r2_score(y, output, sample_weight=weight)
+
+    def _stratify(self, targets: np.ndarray) -> np.ndarray | None:
+        return None
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.positive_only = self.loss == "poisson"
+        return tags

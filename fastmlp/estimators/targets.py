@@ -1,0 +1,130 @@
+"""Class labels as numbers, and back."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+
+class LabelEncoder:
+    """Labels as an engine takes them: 0/1 for two classes or multilabel, else the index of the class.
+
+    Parameters
+    ----------
+    y : array-like
+        What the classes are learnt from.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted; for multilabel the indices of the columns.
+    n_outputs : int
+        The number of output units: 1 for up to two classes.
+    multiclass : bool
+        Whether a row has exactly one of more than two classes.
+    """
+
+    def __init__(self, y: object) -> None:
+        # Sparse: its indices are the numbers of the classes, and the dense one-hot matrix never exists.
+        self._binarizer = LabelBinarizer(sparse_output=True).fit(y)
+        self.classes = self._binarizer.classes_
+        self.multiclass = self._binarizer.y_type_ == "multiclass"
+        self._multilabel = self._binarizer.y_type_.startswith("multilabel")
+        self.n_outputs = len(self.classes) if self.multiclass or self._multilabel else 1
+
+    def encode(self, y: object, dtype: np.dtype) -> np.ndarray:
+        """Return known labels as an array of shape (n_samples, 1), or (n_samples, n_outputs) if multilabel.
+
+        Raises
+        ------
+        ValueError
+            If y is multilabel where it was not, or has other labels.
+        """
+        binary = self._binarizer.transform(y)
+        if self.multiclass:
+            return binary.indices[:, np.newaxis].astype(dtype)
+        return (binary.toarray() != 0).astype(dtype)
+
+    def decode(self, output: np.ndarray) -> np.ndarray:
+        """Return the labels that probabilities, of shape (n_samples, n_outputs), speak for."""
+        if self._multilabel:
+            return self._binarizer.inverse_transform(output)  # sparse if y was
+        return self.classes[self.decode_to_numbers(output)[:, 0]]
+
+    def decode_to_numbers(self, output: np.ndarray) -> np.ndarray:
+        """Return the same, encoded."""
+        if self.multiclass:
+            return output.argmax(axis=1)[:, np.newaxis]
+        return ((output > 0.5) & (len(self.classes) > 1)).astype(np.intp)
+
+
+def check_labels(y: object) -> None:
+    """Check that y can be labels.
+
+    Raises
+    ------
+    ValueError
+        If y has fractions, or several columns that are not 0 and 1.
+    """
+    kind = type_of_target(y, input_name="y")
+    if kind == "multiclass-multioutput":
+        raise ValueError(
+            "Multioutput target data is not supported with label binarization: several columns must be 0 and 1."
+        )
+    if kind not in ("binary", "multiclass", "multilabel-indicator"):
+        raise ValueError(
+            f"Unknown label type: {kind}. Labels are integers, bools or strings; for other numbers take a regressor."
+        )
+
+
+def check_same_classes(y: object, classes: np.ndarray, warm_start: bool) -> None:
+    """Check the labels of a further fit: all classes in a warm start, no others in a partial fit.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    labels = unique_labels(y)
+    if warm_start:
+        if set(labels) != set(classes):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                f"Previously got {classes}, `y` has {labels}"
+            )
+    elif not set(labels) <= set(classes):
+        raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {classes}. 'y' has {labels}.")
+
+
+def check_classes(classes: Sequence | None, known: np.ndarray | None) -> None:
+    """Check the `classes` of a partial fit against those known from earlier ones.
+
+    Raises
+    ------
+    ValueError
+        If none are known or given, or others are known.
+    """
+    if known is None and classes is None:
+        raise ValueError("classes must be passed on the first call to partial_fit.")
+    if known is not None and classes is not None and not np.array_equal(known, unique_labels(classes)):
+        raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
+
+
+def first_encoder(y: object, classes: Sequence) -> LabelEncoder:
+    """Return the encoder of a first partial fit: of `classes`, or of y if that is multilabel."""
+    return LabelEncoder(y if type_of_target(y).startswith("multilabel") else classes)
+
+
+def dense_values(y: object) -> np.ndarray:
+    """Return the targets of a regression with shape (n_samples, n_outputs).
+
+    Raises
+    ------
+    TypeError
+        If y is sparse.
+    """
+    if issparse(y):
+        raise TypeError("Sparse data was passed for y, but dense data is required. Use '.toarray()' to convert it.")
+    return y[:, np.newaxis] if y.ndim == 1 else y

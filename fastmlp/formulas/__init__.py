@@ -1,0 +1,1 @@
+"""Scalar mathematics, each formula written once: elementary functions, activations, losses, updates."""

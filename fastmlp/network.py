@@ -1,0 +1,48 @@
+"""An architecture as data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Network:
+    """A dense network.
+
+    Attributes
+    ----------
+    widths : tuple of int
+        Numbers of features, of units in each hidden layer, and of outputs.
+    activations : tuple of str
+        One for each layer of weights, the last one is the output's: "identity", "logistic", "softmax" or "exp".
+    loss : str
+        "squared_error", "poisson", "log_loss" (with softmax) or "binary_log_loss" (with logistic).
+    """
+
+    widths: tuple[int, ...]
+    activations: tuple[str, ...]
+    loss: str
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of weights and biases."""
+        return sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.widths))
+
+
+def flatten(coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return all weights, row by row, then all biases, in one array of shape (n_parameters,)."""
+    return np.concatenate([np.ravel(array) for array in (*coefs, *intercepts)])
+
+
+def unflatten(flat: np.ndarray, widths: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return fresh (coefs, intercepts), of shapes (inputs, outputs) and (outputs,), from what `flatten` returned."""
+    coefs, intercepts, start = [], [], 0
+    for inputs, outputs in pairwise(widths):
+        coefs.append(flat[start : start + inputs * outputs].reshape(inputs, outputs).copy())
+        start += inputs * outputs
+    for outputs in widths[1:]:
+        intercepts.append(flat[start : start + outputs].copy())
+        start += outputs
+    return coefs, intercepts

@@ -1,0 +1,186 @@
+"""The same training and prediction in plain NumPy: the oracle of every engine's tests.
+
+Written to be read. Rows of a batch are rows of a matrix; `activations[l]` is what layer l receives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit, xlogy
+
+from fastmlp.network import Network, flatten, unflatten
+
+if TYPE_CHECKING:
+    from fastmlp.training.optimizers import Update
+
+ACTIVATIONS = {
+    "identity": lambda z: z,
+    "logistic": expit,
+    "tanh": np.tanh,
+    "relu": lambda z: np.maximum(z, 0),
+    "exp": np.exp,
+    "softmax": lambda z: _normalise(np.exp(z - z.max(axis=1, keepdims=True))),
+}
+
+# Derivatives as functions of the activation, not of the preactivation.
+DERIVATIVES = {
+    "identity": np.ones_like,
+    "logistic": lambda a: a * (1 - a),
+    "tanh": lambda a: 1 - a**2,
+    "relu": lambda a: (a > 0).astype(a.dtype),
+}
+
+
+class Engine:
+    """A network in training.
+
+    Parameters
+    ----------
+    network : Network
+        Its architecture.
+    dtype : numpy.dtype
+        float32 or float64, for parameters and arithmetic.
+    n_threads : int or None, default=1
+        Not used; engines share the signature.
+    """
+
+    def __init__(self, network: Network, dtype: np.dtype, n_threads: int | None = 1) -> None:
+        self.network = network
+        self.dtype = np.dtype(dtype)
+        self.state = np.zeros((2, network.n_parameters), self.dtype)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release what the engine holds."""
+
+    def load(self, X: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None) -> None:
+        """Take the training rows, of shapes (n, n_features), (n, n_outputs or 1) and (n,)."""
+        self.X, self.targets, self.sample_weight = X, targets, sample_weight
+
+    def set_parameters(self, coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> None:
+        """Copy the weights and biases in."""
+        self.parameters = flatten(coefs, intercepts).astype(self.dtype)
+
+    def get_parameters(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return fresh (coefs, intercepts)."""
+        return unflatten(self.parameters, self.network.widths)
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Copy in the optimizer's state, one row for each number that it keeps of a parameter."""
+        self.state = np.array(state, self.dtype)
+
+    def get_state(self) -> np.ndarray:
+        """Return a copy of the optimizer's state."""
+        return self.state.copy()
+
+    def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update: Update) -> float:
+        """Take one step for each `batch_size` rows of `order`; return the mean loss of a row, each at its own step."""
+        total = 0.0
+        with np.errstate(all="ignore"):
+            for number, start in enumerate(range(0, len(order), batch_size)):
+                rows = order[start : start + batch_size]
+                loss, gradient = self._loss_and_gradient(rows, alpha)
+                if gradient is not None:
+                    self._step(gradient, update, update.step + number + 1)
+                    total += loss * len(rows)
+        return total / len(order)
+
+    def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
+        """Return loss and float64 gradient over all rows, at parameters `flat`."""
+        self.parameters = np.array(flat, self.dtype)
+        with np.errstate(all="ignore"):
+            loss, gradient = self._loss_and_gradient(np.arange(self.X.shape[0]), alpha)
+        return loss, gradient.astype(np.float64)
+
+    def forward(self, X: np.ndarray) -> np.ndarray:
+        """Return the output layer's activations at the present parameters."""
+        return forward(self.network, *self.get_parameters(), X)
+
+    def is_finite(self) -> bool:
+        """Return whether all parameters are finite."""
+        return bool(np.isfinite(self.parameters).all())
+
+    def _loss_and_gradient(self, rows: np.ndarray, alpha: float) -> tuple[float, np.ndarray | None]:
+        """Return both for a batch, its weights normalised; no gradient if they sum to zero."""
+        coefs, intercepts = self.get_parameters()
+        targets = self.targets[rows]
+        weight = np.ones(len(rows), self.dtype) if self.sample_weight is None else self.sample_weight[rows]
+        weight_sum = weight.sum()
+        if weight_sum == 0:
+            return 0.0, None
+        activations = [self.X[rows]]
+        for layer, name in enumerate(self.network.activations):
+            activations.append(ACTIVATIONS[name](activations[layer] @ coefs[layer] + intercepts[layer]))
+        output = activations[-1]
+        penalty = 0.5 * alpha * sum(np.sum(coef**2) for coef in coefs)
+        loss = (weight @ row_losses(self.network.loss, targets, output) + penalty) / weight_sum
+
+        if self.network.loss == "log_loss":
+            targets = np.eye(output.shape[1], dtype=self.dtype)[targets[:, 0].astype(int)]
+        error = (output - targets) * weight[:, np.newaxis]
+        for layer in reversed(range(len(coefs))):
+            activation, weights = activations[layer], coefs[layer]
+            coefs[layer] = (activation.T @ error + alpha * weights) / weight_sum
+            intercepts[layer] = error.sum(axis=0) / weight_sum
+            if layer > 0:
+                error = (error @ weights.T) * DERIVATIVES[self.network.activations[layer - 1]](activation)
+        return float(loss), flatten(coefs, intercepts)
+
+    def _step(self, gradient: np.ndarray, update: Update, step: int) -> None:
+        if update.name == "sgd":
+            learning_rate, momentum, nesterov = update.constants
+            velocity = momentum * self.state[0] - learning_rate * gradient
+            self.state = velocity[np.newaxis]
+            self.parameters = self.parameters + (
+                momentum * velocity - learning_rate * gradient if nesterov else velocity
+            )
+        else:
+            learning_rate, beta_1, beta_2, epsilon = update.constants
+            first = beta_1 * self.state[0] + (1 - beta_1) * gradient
+            second = beta_2 * self.state[1] + (1 - beta_2) * gradient**2
+            self.state = np.stack([first, second])
+            learning_rate *= (1 - beta_2**step) ** 0.5 / (1 - beta_1**step)
+            self.parameters = self.parameters - learning_rate * first / (np.sqrt(second) + epsilon)
+
+
+def forward(
+    network: Network,
+    coefs: Sequence[np.ndarray],
+    intercepts: Sequence[np.ndarray],
+    X: np.ndarray,
+    n_threads: int | None = 1,
+    raw: bool = False,
+) -> np.ndarray:
+    """Return the output layer's activations, or its preactivations if `raw`, of shape (n_samples, n_outputs)."""
+    with np.errstate(all="ignore"):
+        activation = X
+        for layer, name in enumerate(network.activations):
+            activation = activation @ coefs[layer] + intercepts[layer]
+            if not (raw and layer == len(coefs) - 1):
+                activation = ACTIVATIONS[name](activation)
+    return activation
+
+
+def row_losses(loss: str, targets: np.ndarray, output: np.ndarray) -> np.ndarray:
+    """Return the loss of each row, of shape (n_samples,), as scikit-learn defines it."""
+    if loss == "squared_error":  # the mean over the outputs, although the gradient is that of the sum
+        return 0.5 * np.mean((targets - output) ** 2, axis=1)
+    if loss == "poisson":
+        return np.sum(xlogy(targets, targets / output) - targets + output, axis=1)
+    epsilon = np.finfo(output.dtype).eps
+    probability = np.clip(output, epsilon, 1 - epsilon)
+    if loss == "log_loss":
+        return -np.log(np.take_along_axis(probability, targets.astype(np.intp), axis=1))[:, 0]
+    return -np.sum(np.where(targets > 0, np.log(probability), np.log(1 - probability)), axis=1)
+
+
+def _normalise(values: np.ndarray) -> np.ndarray:
+    return values / values.sum(axis=1, keepdims=True)

@@ -1,0 +1,53 @@
+"""From what the output layer gives to what a user asks for."""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import log_expit, log_softmax
+
+
+def class_probabilities(output: np.ndarray) -> np.ndarray:
+    """Return one column for each class: the probabilities of 0 and 1 for one output, else the outputs as they are.
+
+    Parameters
+    ----------
+    output : ndarray of shape (n_samples, n_outputs)
+        Activations of a softmax or logistic output layer.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, 2) or (n_samples, n_outputs)
+    """
+    return np.hstack([1 - output, output]) if output.shape[1] == 1 else output
+
+
+def log_probabilities(
+    output: np.ndarray, preactivation: Callable[[], np.ndarray], output_activation: str
+) -> np.ndarray:
+    """Return the logarithms of `class_probabilities`, finite also where the probability itself rounds to 0.
+
+    Parameters
+    ----------
+    output : ndarray of shape (n_samples, n_outputs)
+        Activations of the output layer.
+    preactivation : callable
+        Gives what they were before the activation, of the same shape; called only if a probability is too small for its
+        logarithm. All other logarithms are those of the probabilities, so that equal ones stay equal.
+    output_activation : {"softmax", "logistic"}
+        The activation of the output layer.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, 2) or (n_samples, n_outputs)
+    """
+    probability = class_probabilities(output)
+    small = probability < np.finfo(probability.dtype).tiny
+    if not small.any():
+        return np.log(probability)
+    z = preactivation()
+    if output_activation == "softmax":
+        logarithm = log_softmax(z, axis=1)
+    else:
+        logarithm = log_expit(np.hstack([-z, z]) if z.shape[1] == 1 else z)
+    np.log(probability, out=logarithm, where=~small)
+    return logarithm
