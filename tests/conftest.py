@@ -1,10 +1,33 @@
 """The engines the tests run on."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from fastmlp import reference
 from fastmlp.training import device
+
+# Compiled by each process that finds nothing in Numba's cache; so two processes fill the cache before the tests start.
+WARM_UP = """
+import sys, warnings
+import numpy as np
+from scipy.sparse import csr_array
+from fastmlp import MLPClassifier, MLPRegressor
+warnings.simplefilter("ignore")
+X = np.ones((40, 3), sys.argv[1])
+y = np.arange(40) % 2
+for rows in (X, csr_array(X)):
+    MLPClassifier((4,), max_iter=1, batch_size=20, early_stopping=True).fit(rows, y).predict(rows[:2])
+"""
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        command = [sys.executable, "-c", WARM_UP]
+        for process in [subprocess.Popen([*command, dtype]) for dtype in ("float32", "float64")]:
+            assert process.wait() == 0, "the package fails on its simplest use"
 
 
 def pytest_addoption(parser):

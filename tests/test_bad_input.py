@@ -198,7 +198,7 @@ def test_bad_parameters_of_our_own(name, settings, match):
     raises_and_keeps(name, "fit", X, y, changed=settings, match=match)
 
 
-@pytest.mark.parametrize("sizes", [(10.5,), ["a"], [(3, 4), (5, 6)]], ids=str)
+@pytest.mark.parametrize("sizes", [(10.5,), ["a"], [(3, 4), (5, 6)], True], ids=str)
 def test_hidden_layer_sizes_that_are_no_integers(name, sizes):
     raises_and_keeps(
         name,

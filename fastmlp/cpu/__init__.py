@@ -1,11 +1,10 @@
 """The CPU engine: kernels compiled by `numba.njit`."""
 
 from fastmlp.cpu.engine import Engine
-from fastmlp.cpu.forward import forward
 from fastmlp.cpu.target import INSTRUCTION_SET
 from fastmlp.cpu.threads import resolve_threads
 
-__all__ = ["Engine", "describe", "forward"]
+__all__ = ["Engine", "describe"]
 
 
 def describe() -> dict[str, object]:

@@ -17,14 +17,21 @@ def encode(network: Network, dtype: np.dtype, rows: int, n_threads: int, dense_i
     return layout
 
 
-def as_kernel_input(X):
+def read_only(array: np.ndarray) -> np.ndarray:
+    """Return a view that cannot be written to: for Numba another type, of which there shall be one."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def as_kernel_input(X: np.ndarray | sparse.csr_array) -> np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return dense rows as they are, and CSR rows as the tuple (data, indices, indptr)."""
     if isinstance(X, np.ndarray):
-        return X
-    return X.data, X.indices.astype(np.int64, copy=False), X.indptr.astype(np.int64, copy=False)
+        return read_only(X)
+    return read_only(X.data), read_only(X.indices.astype(np.int64)), read_only(X.indptr.astype(np.int64))
 
 
-def rows_of(X, first: int, last: int):
+def rows_of(X: np.ndarray | sparse.csr_array, first: int, last: int) -> np.ndarray | sparse.csr_array:
     """Return rows first to last; for CSR, views of its three arrays."""
     if isinstance(X, np.ndarray):
         return X[first:last]

@@ -5,12 +5,12 @@ import time
 import numpy as np
 from scipy import sparse
 
+from fastmlp.cpu import step
 from fastmlp.cpu.compile import entry
-from fastmlp.cpu.data import as_kernel_input, encode
+from fastmlp.cpu.data import as_kernel_input, encode, read_only
 from fastmlp.cpu.forward import forward_packed
 from fastmlp.cpu.layout import BLOCK_ROWS, FIRST, GRADIENT
 from fastmlp.cpu.parameters import UPDATE_CODES
-from fastmlp.cpu import step
 from fastmlp.cpu.step import (
     ALPHA,
     BATCH,
@@ -25,6 +25,7 @@ from fastmlp.cpu.step import (
     UPDATE,
 )
 from fastmlp.cpu.threads import Pace, Team, resolve_threads
+from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network, flatten, unflatten
 
 work = entry(step.work)
@@ -47,6 +48,7 @@ class Engine:
         self.network, self.dtype = network, np.dtype(dtype)
         self.n_threads = resolve_threads(n_threads)
         self._team = None
+        self._n_slots = 0
         self._pace = Pace(self.n_threads)
 
     def __enter__(self) -> "Engine":
@@ -78,8 +80,8 @@ class Engine:
             self._layout.plan,
             self._control,
             as_kernel_input(X),
-            np.ascontiguousarray(targets).reshape(-1),
-            np.ascontiguousarray(weights),
+            read_only(np.ascontiguousarray(targets).reshape(-1)),
+            read_only(np.ascontiguousarray(weights)),
             self._order,
         )
 
@@ -96,7 +98,6 @@ class Engine:
         """Copy the optimizer's moments in, (n_slots, n_parameters) in the order of `network.flatten`."""
         for slot, moment in enumerate(state, start=1):
             self._layout.write(*unflatten(moment, self.network.widths), slot * self._layout.plan[FIRST])
-        self._n_slots = len(state)
 
     def get_state(self) -> np.ndarray:
         """Return the optimizer's moments as a fresh array (n_slots, n_parameters)."""
@@ -138,6 +139,7 @@ class Engine:
         """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""
         self._order[:] = order
         code = UPDATE_CODES[update.name]
+        self._n_slots = UPDATES[update.name].n_slots
         return self._run(batch_size, code, update.step + 1, update.constants, alpha) / self._n_rows
 
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:

@@ -82,12 +82,17 @@ def activate_output(out, loss):
             store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
 
 
+def writable(array: np.ndarray) -> np.ndarray:
+    """Return the array, or a copy where Numba would take it for another type."""
+    return array if array.flags.carray else array.copy()
+
+
 def _forward_few(network, coefs, intercepts, X, raw):
     last = len(coefs) - 1
     for index, (weight, bias) in enumerate(zip(coefs, intercepts, strict=True)):
         code = ACTIVATION_CODES[network.activations[index]] if index < last else -1
         out = np.empty((X.shape[0], weight.shape[1]), dtype=X.dtype)
-        forward_layer(out, X, np.ascontiguousarray(weight), np.ascontiguousarray(bias), code)
+        forward_layer(out, writable(X), writable(weight), writable(bias), code)
         X = out
     if not raw:
         activate_output(X, LOSS_CODES[network.loss])

@@ -1,7 +1,7 @@
 """`Lanes`: a vector register that Numba takes for a number, so that the formulas compile for it unchanged.
 
-Operators and primitives are lowered straight to LLVM instructions (an `@overload` each would compile a function each). A
-scalar operand is converted to the element type and repeated over the lanes.
+Operators and primitives are lowered straight to LLVM instructions (an `@overload` each would compile a function
+each). A scalar operand is converted to the element type and repeated over the lanes.
 """
 
 import operator
@@ -75,7 +75,7 @@ def _widen(context, builder, value, kind, lanes):
 
 
 def _define(function, emit, count, result=None):
-    """Type `function` for `count` operands of which one is a register, and lower it by `emit(builder, lanes, *vectors)`."""
+    """Type `function` for `count` operands with a register among them; lower it by `emit(..., lanes, *vectors)`."""
 
     class Template(AbstractTemplate):
         key = function
@@ -228,8 +228,7 @@ def _reduction(name, start):
     def reduce(context, value):
         def codegen(ctx, builder, sig, args):
             first = [ir.Constant(LLVM_SCALAR[value.scalar], 0.0)] if start else []
-            call = _reduce(builder, name, [*first, args[0]], LLVM_SCALAR[value.scalar], _mangled(value.llvm))
-            return call
+            return _reduce(builder, name, [*first, args[0]], LLVM_SCALAR[value.scalar], _mangled(value.llvm))
 
         return value.scalar(value), codegen
 

@@ -12,7 +12,7 @@ def make_rows_product(panels):
 
     @kernel
     def rows_product(memory, out, bias, left, right, row_stride, right_stride, first_row, last_row, depth):
-        """out, left: [panels][rows][lanes], `row_stride` apart; right: [panels][depth][lanes]; bias: [panels][lanes]."""
+        """out, left: [panels][rows][lanes], panels `row_stride` apart; right: [panels][depth][lanes]."""
         lanes = width(memory)
         for row in range(first_row, last_row, ROWS):
             tile = tile_repeat(memory, bias, lanes)

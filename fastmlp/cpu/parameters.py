@@ -1,7 +1,9 @@
 """Phase B of a step: parameters are shared out in tiles, each thread takes some from gradient to updated weight.
 
-A tile is ROWS inputs x PANELS panels of outputs of a layer. Its gradient is summed over all rows of the batch in registers,
-then the penalty is added and the optimizer's update applied to the same weights while they are in the first-level cache.
+A tile is ROWS inputs x PANELS panels of outputs of a layer. Its gradient is summed over all rows of the batch in
+registers,
+then the penalty is added and the optimizer's update applied to the same weights while they are in the first-level
+cache.
 """
 
 from numba import types

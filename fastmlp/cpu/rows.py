@@ -6,9 +6,9 @@ Gather the rows, forward through all layers, loss and output error, errors back 
 from numba import types
 from numba.extending import overload
 
-from fastmlp.cpu.compile import inlined, kernel
+from fastmlp.cpu.compile import inlined
 from fastmlp.cpu.elementwise import activate, multiply_by_derivative
-from fastmlp.cpu.lanes import load, load_first, repeat, store, width
+from fastmlp.cpu.lanes import load, load_first, store, width
 from fastmlp.cpu.layout import (
     ACTIVATION,
     BIAS,

@@ -1,8 +1,10 @@
 """Steps of training as a team of threads runs them: two phases and two barriers a block of rows.
 
-Every number is summed in the same order whatever the team, so the team may change with every job, unseen in the results.
+Every number is summed in the same order whatever the team, so the team may change with every job, unseen in the
+results.
 `control` is an int64 array: one line of the cache for the barrier, one for the job, one for the state of each helper.
-`numbers` is a float64 array: sum of the losses, hyperparameters, then the losses of a block's rows and the tiles' penalties.
+`numbers` is a float64 array: sum of the losses, hyperparameters, then the losses of a block's rows and the tiles'
+penalties.
 """
 
 import sys
@@ -96,8 +98,10 @@ def ordered_sum(numbers, first, last):
 
 @inlined
 def train_batch(memory, numbers, plan, control, X, targets, weights, order, batch, worker):
-    """Take one batch = (first, last, step) of positions in `order` through both phases; returns nothing for others than
-    the leader, who adds the batch's loss to numbers[LOSS_SUM]."""
+    """Take one batch = (first, last, step) of positions in `order` through both phases.
+
+    The leader adds the batch's loss to numbers[LOSS_SUM]. A batch without weight takes no step.
+    """
     first, last, step = batch
     thread, team = worker
     weight_sum = sum_of_weights(weights, order, first, last)
@@ -169,8 +173,8 @@ def dismiss(control, wanted, state):
 def work(memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
     """Run jobs, as the leader (helper 0) or as a helper; one function, so that it is compiled once.
 
-    The leader runs the job in `control` with the helpers that are awake, up to `wanted` threads, and returns how many it
-    were. A helper serves job after job; it returns 1 after a long wait for one, 0 at the end of the fit.
+    The leader runs the job in `control` with the helpers that are awake, up to `wanted` threads, and returns how many
+    it were. A helper serves job after job; it returns 1 after a long wait for one, 0 at the end of the fit.
     """
     state = HELPERS + helper * LINE
     team, rank = 1, 0
@@ -195,4 +199,4 @@ def work(memory, numbers, plan, control, X, targets, weights, order, wanted, hel
         train_batches(memory, numbers, plan, control, X, targets, weights, order, (rank, team))
         if helper == 0:
             return team
-        atomic_store(control, state, IDLE)
+        atomic_swap_if(control, state, GO, IDLE)  # or it is STOP by now

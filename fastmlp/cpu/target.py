@@ -16,7 +16,8 @@ class InstructionSet(NamedTuple):
     panels: int
 
 
-# A tile holds rows x panels registers of sums; they, `panels` operands and one broadcast must fit into the register file.
+# A tile holds rows x panels registers of sums; they, `panels` operands and one broadcast must fit into the register
+# file.
 AVX512 = InstructionSet("AVX-512", 64, 8, 2)
 AVX2 = InstructionSet("AVX2", 32, 4, 3)
 NEON = InstructionSet("NEON", 32, 4, 3)  # one of ours is two of its 128-bit registers, and it has 32 of those
@@ -32,9 +33,10 @@ def _features() -> dict[str, bool]:
     vector = ir.VectorType(ir.FloatType(), 16)
     function = ir.Function(module, ir.FunctionType(vector, [vector] * 3), "product")
     builder = ir.IRBuilder(function.append_basic_block())
-    fma = module.declare_intrinsic("llvm.fma", fnty=ir.FunctionType(vector, [vector] * 3), tys=[vector])
-    fma.name = "llvm.fma.v16f32"
+    fma = ir.Function(module, ir.FunctionType(vector, [vector] * 3), "llvm.fma.v16f32")
     builder.ret(builder.call(fma, function.args))
+    llvm.initialize_native_target()  # as Numba does, later
+    llvm.initialize_native_asmprinter()
     triple = llvm.get_process_triple()
     machine = llvm.Target.from_triple(triple).create_target_machine(
         cpu=config.CPU_NAME, features=config.CPU_FEATURES or ""

@@ -12,7 +12,7 @@ from fastmlp.cpu.step import ASLEEP, HELPERS, IDLE, LINE, STOP
 
 
 def resolve_threads(n_threads: int | None) -> int:
-    """Return how many threads may be used: `n_threads`, or as many as Numba may use; never starts Numba's own threads."""
+    """Return how many threads may be used: `n_threads`, or as many as Numba may use; starts none."""
     if n_threads is not None:
         return n_threads
     parallel = sys.modules.get("numba.np.ufunc.parallel")
@@ -32,6 +32,7 @@ class Team:
         self._control, self._serve = control, serve
         self._calls = [threading.Semaphore(0) for _ in range(n_helpers)]
         self._called = [False] * n_helpers
+        self._closing = False
         self._threads = []
         for helper in range(1, n_helpers + 1):
             thread = threading.Thread(target=self._live, args=(helper,), daemon=True, name=f"fastmlp-{helper}")
@@ -41,10 +42,11 @@ class Team:
     def _live(self, helper):
         while self._serve(helper):
             self._calls[helper - 1].acquire()
+            # a STOP that this IDLE overwrites is not lost: the helper soon comes by here again
+            if self._closing:
+                return
             self._called[helper - 1] = False
-            state = HELPERS + helper * LINE
-            if self._control[state] != STOP:
-                self._control[state] = IDLE
+            self._control[HELPERS + helper * LINE] = IDLE
 
     def wake(self, wanted: int) -> None:
         """Wake the helpers of a team of `wanted`; they come when they come, nobody waits."""
@@ -55,6 +57,7 @@ class Team:
 
     def close(self) -> None:
         """End all helpers; call it between jobs."""
+        self._closing = True
         for index, thread in enumerate(self._threads):
             self._control[HELPERS + (index + 1) * LINE] = STOP
             self._calls[index].release()
@@ -65,9 +68,10 @@ class Team:
 class Pace:
     """How many threads and how many batches the next job gets, from the times of the jobs before.
 
-    All threads are not always faster than one: small steps lose more at the barriers than they gain, and under outside load
-    a barrier waits for a thread that is not running. So both are measured while training, and the slower one again now and
-    then, for a short job. Results do not depend on the choice.
+    All threads are not always faster than one: small steps lose more at the barriers than they gain, and under
+    outside load
+    a barrier waits for a thread that is not running. So both are measured while training, and the slower one again
+    now and then, for a short job. Results do not depend on the choice.
     """
 
     JOB_SECONDS = 0.05  # short enough for Ctrl-C, long enough to hide the call

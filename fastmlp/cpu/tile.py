@@ -1,7 +1,7 @@
 """A register tile: ROWS x panels registers of sums, held by LLVM in registers through a loop over the depth.
 
-A tile is a tuple of `Lanes`, register (i, j) at position i * panels + j. Matrices are column panels: element (row, column)
-of a matrix at `start + (column // lanes) * stride + row * lanes + column % lanes`.
+A tile is a tuple of `Lanes`, register (i, j) at position i * panels + j. Matrices are column panels: element (row,
+column) of a matrix at `start + (column // lanes) * stride + row * lanes + column % lanes`.
 """
 
 from llvmlite import ir
@@ -109,7 +109,7 @@ def tile_store(context, tile, array, start, stride):
 
 @intrinsic
 def store_transposed(context, array, target, source):
-    """Transpose ROWS registers (a contiguous block [ROWS][lanes] at `source`) to rows of ROWS elements, one lane count apart."""
+    """Store the block [ROWS][lanes] at `source` transposed: its columns become rows of ROWS elements, `lanes` apart."""
     lanes = Lanes(array.dtype)
 
     def codegen(ctx, builder, sig, args):

@@ -335,6 +335,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs)."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
+        if self.dtype not in (None, "float32", "float64") or (self.n_threads is not None and self.n_threads < 1):
+            self._validate_params()  # set after the fit; the check of all parameters would take longer than a row
         X = validated_for_prediction(self, X)
         if self.dtype is not None:
             dtype = np.dtype(self.dtype)

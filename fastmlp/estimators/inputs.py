@@ -38,7 +38,7 @@ def hidden_widths(hidden_layer_sizes: object) -> tuple[int, ...]:
         If a size is not positive.
     """
     sizes = list(hidden_layer_sizes) if hasattr(hidden_layer_sizes, "__iter__") else [hidden_layer_sizes]
-    if not all(isinstance(size, Integral) for size in sizes):
+    if not all(isinstance(size, Integral) and not isinstance(size, bool) for size in sizes):
         raise TypeError(f"hidden_layer_sizes must be an integer or integers, got {sizes}.")
     if any(size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")

@@ -1,6 +1,7 @@
 """Activation functions: value, and derivative as a function of the value.
 
-To add one, write both and enter them in `ACTIVATIONS`; the engines, the documentation and the tests go through the table.
+To add one, write both and enter them in `ACTIVATIONS`; the engines, the documentation and the tests go through the
+table.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Elementary functions of one real number, written so that one text serves a scalar, a register and a CUDA thread.
 
-Each function below is built from a few primitives (`constant`, `where_positive`, `floor`, `square_root`, `power_of_two`,
+Each function below is built from a few primitives (`constant`, `where_positive`, `floor`, `square_root`,
+`power_of_two`,
 `split_exponent`). Their bodies for scalars are here; `fastmlp.cpu.lanes` adds the bodies for a vector register.
 All propagate NaN.
 """
@@ -11,8 +12,8 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-# `contract` lets LLVM form fused multiply-adds. Neither `reassoc` (it would undo the two-part reduction of `exponential`)
-# nor `nnan` (it would make a NaN invisible).
+# `contract` lets LLVM form fused multiply-adds. Neither `reassoc` (it would undo the two-part reduction of
+# `exponential`) nor `nnan` (it would make a NaN invisible).
 formula = njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 
 

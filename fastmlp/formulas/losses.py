@@ -1,7 +1,7 @@
 """Losses of one output unit, with the output activation each belongs to.
 
-Each pair is canonical: with the loss C(y, a) and a = activation(z), the error dC/dz is a - y. The softmax couples the units
-of a row and is composed in the engines from `exponential` and `cross_entropy`.
+Each pair is canonical: with the loss C(y, a) and a = activation(z), the error dC/dz is a - y. The softmax couples the
+units of a row and is composed in the engines from `exponential` and `cross_entropy`.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ EPSILON = (1.1920929e-07, 2.220446049250313e-16)  # the unit of rounding at 1, o
 class Loss(NamedTuple):
     """The loss of a unit as a function of target y and activation a, and the output activation that it belongs to.
 
-    The loss of a row is the sum over its units, or the mean where `averaged` (the gradient is the sum's all the same, as
-    in scikit-learn).
+    The loss of a row is the sum over its units, or the mean where `averaged` (the gradient is the sum's all the same,
+    as in scikit-learn).
     """
 
     output_activation: str

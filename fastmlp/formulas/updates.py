@@ -7,8 +7,9 @@ from fastmlp.formulas.elementary import constant, formula, square_root, where_po
 
 
 class Update(NamedTuple):
-    """`step(parameter, gradient, first, second, constants)` gives the new (parameter, first, second); `n_slots` are used.
+    """The formulas of an optimizer with `n_slots` moments for each parameter.
 
+    `step(parameter, gradient, first, second, constants)` gives the new (parameter, first, second).
     `begin(constants, t)` gives the constants of step t (counted from 1) from the hyperparameters.
     """
 

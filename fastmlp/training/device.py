@@ -5,14 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import spmatrix
 
+from fastmlp.cpu.engine import Engine
+from fastmlp.cpu.forward import forward as _forward
 from fastmlp.network import Network
-
-try:
-    from fastmlp.cpu.engine import Engine
-    from fastmlp.cpu.forward import forward as _forward
-except ImportError:
-    from fastmlp.reference import Engine
-    from fastmlp.reference import forward as _forward
 
 
 def make_engine(network: Network, dtype: np.dtype, n_threads: int | None) -> Engine:

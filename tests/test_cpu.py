@@ -1,0 +1,238 @@
+"""The CPU engine against the plain NumPy one and finite differences, at sizes below, at and above its tiles."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from fastmlp import reference
+from fastmlp.cpu import engine as cpu_engine
+from fastmlp.cpu.engine import Engine
+from fastmlp.cpu.forward import FEW_ROWS, forward
+from fastmlp.cpu.layout import BLOCK_ROWS, lanes_of
+from fastmlp.cpu.target import PANELS, ROWS
+from fastmlp.network import Network, flatten, unflatten
+from fastmlp.training.optimizers import Update
+
+OUTPUTS = {"squared_error": "identity", "poisson": "exp", "binary_log_loss": "logistic", "log_loss": "softmax"}
+UPDATES = {"sgd": Update("sgd", (0.05, 0.9, 1.0), 0), "adam": Update("adam", (0.01, 0.9, 0.99, 1e-8), 0)}
+TILE = PANELS * lanes_of(np.float64)  # columns
+
+
+def make_network(widths, loss="squared_error", activation="tanh"):
+    return Network(tuple(widths), (activation,) * (len(widths) - 2) + (OUTPUTS[loss],), loss)
+
+
+def make_problem(network, n_rows, dtype=np.float64, seed=0):
+    random = np.random.default_rng(seed)
+    X = random.normal(size=(n_rows, network.widths[0]))
+    shape = (n_rows, network.widths[-1])
+    targets = {
+        "squared_error": lambda: random.normal(size=shape),
+        "poisson": lambda: random.poisson(1.0, size=shape),
+        "binary_log_loss": lambda: random.integers(2, size=shape),
+        "log_loss": lambda: random.integers(shape[1], size=(n_rows, 1)),
+    }[network.loss]()
+    weight = random.uniform(0.5, 2, size=n_rows)
+    parameters = unflatten(random.normal(scale=0.3, size=network.n_parameters).astype(dtype), network.widths)
+    return X.astype(dtype), targets.astype(dtype), weight.astype(dtype), parameters
+
+
+def run(kind, network, problem, dtype, *, batch=32, update="adam", epochs=2, n_threads=1, weighted=True, csr=False):
+    """Return losses, flat parameters and state after some epochs."""
+    X, targets, weight, parameters = problem
+    with kind(network, np.dtype(dtype), n_threads) as engine:
+        engine.load(sparse.csr_array(X) if csr else X, targets, weight if weighted else None)
+        engine.set_parameters(*parameters)
+        engine.set_state(np.zeros((2 if update == "adam" else 1, network.n_parameters), dtype))
+        order = np.random.default_rng(1).permutation(len(X))
+        losses = []
+        for epoch in range(epochs):
+            step = UPDATES[update]._replace(step=epoch * -(-len(X) // batch))
+            losses.append(engine.run_epoch(order, batch, 0.1, step))
+        return np.array(losses), flatten(*engine.get_parameters()), engine.get_state()
+
+
+def assert_same_training(network, n_rows, dtype=np.float64, seed=0, rtol=1e-9, **settings):
+    problem = make_problem(network, n_rows, dtype, seed)
+    ours = run(Engine, network, problem, dtype, **settings)
+    settings.pop("n_threads", None)
+    theirs = run(reference.Engine, network, problem, dtype, **settings)
+    for got, expected in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("width", range(1, 2 * TILE + 2))
+def test_widths_from_one_to_two_tiles_and_one(width):
+    assert_same_training(make_network((width, 3, width, 2), "log_loss"), 9, batch=9)
+
+
+@pytest.mark.parametrize("n_rows", range(1, 2 * ROWS + 2))
+def test_rows_from_one_to_two_tiles_and_one(n_rows):
+    assert_same_training(make_network((5, 4, 2)), n_rows, batch=n_rows)
+    assert_same_training(make_network((5, 4, 2)), 2 * ROWS + 1, batch=n_rows)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("update", UPDATES)
+@pytest.mark.parametrize("loss", OUTPUTS)
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
+def test_every_formula(activation, loss, update, dtype):
+    rtol = 1e-9 if dtype == np.float64 else 2e-4
+    assert_same_training(make_network((7, 19, 5, 3), loss, activation), 75, dtype, update=update, rtol=rtol)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("csr", [False, True])
+@pytest.mark.parametrize("batch", [1, 33, 2 * BLOCK_ROWS + 5])
+def test_batches_smaller_and_larger_than_a_block(batch, csr, weighted):
+    network = make_network((6, 18, 2), "binary_log_loss")
+    n_rows = 60 if batch == 1 else 2 * BLOCK_ROWS + 40
+    assert_same_training(network, n_rows, batch=batch, csr=csr, weighted=weighted)
+
+
+def test_batch_without_weight_takes_no_step():
+    network = make_network((4, 5, 1))
+    X, targets, weight, parameters = make_problem(network, 40)
+    weight[:] = 0
+    weight[3] = 1
+    problem = (X, targets, weight, parameters)
+    for got, expected in zip(
+        run(Engine, network, problem, np.float64, batch=4),
+        run(reference.Engine, network, problem, np.float64, batch=4),
+        strict=True,
+    ):
+        np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("loss", OUTPUTS)
+@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu"])
+@pytest.mark.parametrize("width", [1, ROWS + 1, TILE, 2 * TILE + 1])
+def test_gradient_against_finite_differences(width, activation, loss):
+    # scikit-learn's squared error is averaged over the outputs, its gradient is that of the sum: one output only
+    network = make_network((width, width, 3, 1 if loss == "squared_error" else 2), loss, activation)
+    X, targets, weight, parameters = make_problem(network, 2 * ROWS + 1, seed=3)
+    flat = flatten(*parameters)
+    with Engine(network, np.dtype(np.float64)) as engine:
+        engine.load(X, targets, weight)
+        _, gradient = engine.loss_and_gradient(flat, 0.3)
+        random = np.random.default_rng(0)
+        first = 0
+        for size in [array.size for arrays in parameters for array in arrays]:
+            # one direction through all weights, or biases, of a layer at once
+            direction = np.zeros_like(flat)
+            direction[first : first + size] = random.normal(size=size)
+            first += size
+            step = 1e-6
+            losses = [engine.loss_and_gradient(flat + move * direction, 0.3)[0] for move in (-step, step)]
+            slope = (losses[1] - losses[0]) / (2 * step)
+            scale = np.abs(gradient * direction).sum()
+            assert abs(slope - gradient @ direction) <= 1e-6 * max(scale, 1e-3)
+
+
+@pytest.mark.parametrize("csr", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("widths", "n_rows", "batch"), [((9, 40, 17, 3), 203, 50), ((20, 70, 1), 1300, 1300)])
+def test_same_bits_for_any_number_of_threads(widths, n_rows, batch, dtype, csr, monkeypatch):
+    network = make_network(widths)
+    problem = make_problem(network, n_rows, dtype)
+    serial = run(Engine, network, problem, dtype, batch=batch, csr=csr, epochs=4)
+    teams = set()
+    monkeypatch.setattr(cpu_engine.Pace, "next", lambda pace: (pace.choices[0], 2))
+    monkeypatch.setattr(cpu_engine.Pace, "done", lambda pace, team, *_: teams.add(team))
+    for n_threads in (2, 3, 5):
+        for _ in range(3):
+            threaded = run(Engine, network, problem, dtype, batch=batch, csr=csr, epochs=4, n_threads=n_threads)
+            for got, expected in zip(threaded, serial, strict=True):
+                np.testing.assert_array_equal(got, expected)
+    assert max(teams) > 1, "no job had helpers"
+
+
+def test_helpers_come_and_go_and_no_thread_is_left():
+    network = make_network((5, 8, 2))
+    problem = make_problem(network, 40)
+    before = threading.active_count()
+    expected = run(Engine, network, problem, np.float64)
+    for _ in range(200):
+        got = run(Engine, network, problem, np.float64, n_threads=2)
+        np.testing.assert_array_equal(got[1], expected[1])
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", OUTPUTS)
+def test_prediction_has_the_same_bits_for_any_number_of_rows(loss, dtype):
+    network = make_network((11, 37, 20, 3), loss, "relu")
+    X, _, _, parameters = make_problem(network, BLOCK_ROWS + 21, dtype)
+    whole = forward(network, *parameters, X)
+    expected = reference.forward(network, *parameters, X)
+    tolerance = (1e-4 if dtype == np.float32 else 1e-12) * np.abs(expected).max()
+    np.testing.assert_allclose(whole, expected, rtol=0, atol=tolerance)
+    for rows in (1, 5, FEW_ROWS, FEW_ROWS + 1, BLOCK_ROWS):
+        np.testing.assert_array_equal(forward(network, *parameters, X[:rows]), whole[:rows])
+        raw = forward(network, *parameters, X[:rows], raw=True)
+        np.testing.assert_allclose(
+            raw, reference.forward(network, *parameters, X[:rows], raw=True), rtol=1e-3, atol=1e-5
+        )
+
+
+def test_prediction_has_the_same_bits_for_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr("fastmlp.cpu.forward.WORK_PER_THREAD", 1)
+    network = make_network((11, 37, 3))
+    X, _, _, parameters = make_problem(network, 3 * BLOCK_ROWS)
+    whole = forward(network, *parameters, X)
+    for n_threads in (2, 3):
+        np.testing.assert_array_equal(forward(network, *parameters, X, n_threads), whole)
+        np.testing.assert_array_equal(
+            forward(network, *parameters, sparse.csr_array(X), n_threads),
+            forward(network, *parameters, sparse.csr_array(X)),
+        )
+
+
+def test_no_compiling_for_other_hyperparameters():
+    network = make_network((4, 5, 2))
+    run(Engine, network, make_problem(network, 30), np.float64)
+    compiled = len(cpu_engine.work.signatures)
+    for widths, loss, activation, update, batch in [
+        ((3, 9, 9, 9, 1), "binary_log_loss", "relu", "sgd", 7),
+        ((70, 40, 5), "log_loss", "logistic", "adam", 64),
+        ((2, 3), "poisson", "identity", "sgd", 1),
+    ]:
+        other = make_network(widths, loss, activation)
+        run(Engine, other, make_problem(other, 80), np.float64, update=update, batch=batch, epochs=1)
+    assert len(cpu_engine.work.signatures) == compiled
+
+
+INSTRUCTION_SETS = """
+import numpy as np
+import tests.test_cpu as test
+from fastmlp.cpu.target import INSTRUCTION_SET
+print(INSTRUCTION_SET.name)
+network = test.make_network((21, 35, 18, 3), "log_loss")
+test.assert_same_training(network, 77, n_threads=2)
+X, _, _, parameters = test.make_problem(network, 77)
+for rows in (3, 77):
+    expected = test.reference.forward(network, *parameters, X[:rows])
+    np.testing.assert_allclose(test.forward(network, *parameters, X[:rows]), expected)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="names of x86-64 processors")
+@pytest.mark.parametrize(("processor", "name"), [("haswell", "AVX2"), ("nocona", "baseline")])
+def test_other_instruction_sets(processor, name, tmp_path):
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": processor,
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+    }
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    result = subprocess.run(
+        [sys.executable, "-c", INSTRUCTION_SETS], env=environment, cwd=root, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [name]

@@ -1,0 +1,129 @@
+"""Formulas: values against SciPy, derivatives against finite differences, the same for scalars and for registers."""
+
+import numpy as np
+import pytest
+import scipy.special
+from numba import from_dtype
+
+from fastmlp.cpu.compile import kernel
+from fastmlp.cpu.lanes import LANES, load, store, width
+from fastmlp.formulas import elementary
+from fastmlp.formulas.activations import ACTIVATIONS
+from fastmlp.formulas.losses import LOSSES, cross_entropy
+from fastmlp.formulas.updates import UPDATES
+
+DTYPES = [np.float32, np.float64]
+
+# name: (formula, reference in float64, lowest and highest argument, largest error in units of the last place)
+ELEMENTARY = {
+    "exponential": (elementary.exponential, np.exp, -80.0, 80.0, 2),
+    "exponential_minus_one": (elementary.exponential_minus_one, np.expm1, -80.0, 80.0, 3),
+    "exponential_minus_one near 0": (elementary.exponential_minus_one, np.expm1, -1e-3, 1e-3, 3),
+    "logarithm": (elementary.logarithm, np.log, 1e-30, 1e30, 2),
+    "logarithm near 1": (elementary.logarithm, np.log, 0.9, 1.1, 3),
+    "logistic": (ACTIVATIONS["logistic"].value, scipy.special.expit, -60.0, 60.0, 4),
+    "tanh": (ACTIVATIONS["tanh"].value, np.tanh, -20.0, 20.0, 5),
+    "tanh near 0": (ACTIVATIONS["tanh"].value, np.tanh, -1e-4, 1e-4, 5),
+    "relu": (ACTIVATIONS["relu"].value, lambda x: np.maximum(x, 0), -3.0, 3.0, 0),
+    "identity": (ACTIVATIONS["identity"].value, lambda x: x, -3.0, 3.0, 0),
+}
+
+
+def on_registers(formula, x):
+    """Return formula(x), computed by registers; x is padded to whole ones."""
+    wide = LANES[from_dtype(x.dtype)]
+    padded = np.append(x, np.ones(-x.size % wide, x.dtype))
+    out = np.empty_like(padded)
+
+    @kernel
+    def apply(out, x):
+        for i in range(0, x.size, width(x)):
+            store(out, i, formula(load(x, i)))
+
+    @elementary.formula
+    def call(out, x):
+        apply(out, x)
+
+    call(out, padded)
+    return out[: x.size]
+
+
+def samples(low, high, dtype):
+    if low > 0 and high / low > 1e6:
+        return np.geomspace(low, high, 1001).astype(dtype)
+    return np.linspace(low, high, 1001).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ELEMENTARY)
+def test_elementary_functions_are_accurate(name, dtype):
+    formula, reference, low, high, units = ELEMENTARY[name]
+    x = samples(low, high, dtype)
+    exact = reference(x.astype(np.float64))
+    got = on_registers(formula, x)
+    normal = np.abs(exact) > 4 * np.finfo(dtype).tiny
+    spacing = np.spacing(np.abs(exact[normal]).astype(dtype)).astype(np.float64)
+    assert (np.abs(got[normal] - exact[normal]) / spacing).max() <= units
+    assert np.abs(got[~normal]).max(initial=0) <= 8 * np.finfo(dtype).tiny
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ELEMENTARY)
+def test_scalars_and_registers_agree(name, dtype):
+    formula, _, low, high, _ = ELEMENTARY[name]
+    x = samples(low, high, dtype)[::10]
+    scalars = np.array([formula(value) for value in x], dtype)
+    np.testing.assert_allclose(scalars, on_registers(formula, x), rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["exponential", "exponential_minus_one", "logarithm", "logistic", "tanh", "relu"])
+def test_nan_and_infinity(name, dtype):
+    formula, reference, *_ = ELEMENTARY[name]
+    x = np.array([np.nan, np.inf, 0.0] + [-np.inf] * (name != "logarithm"), dtype)
+    with np.errstate(divide="ignore"):
+        np.testing.assert_array_equal(on_registers(formula, x), reference(x))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_derivatives_of_activations(name):
+    activation = ACTIVATIONS[name]
+    z = np.linspace(-3, 3, 64) + 0.01  # not at the kink of relu
+    step = 1e-6
+    values = [on_registers(activation.value, z + move) for move in (-step, step)]
+    derivative = on_registers(activation.derivative, on_registers(activation.value, z))
+    np.testing.assert_allclose(derivative, (values[1] - values[0]) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_error_is_the_derivative_of_the_loss(name):
+    loss = LOSSES[name]
+    for y in (0.0, 1.0):
+        for z in np.linspace(-3, 3, 13):
+            step = 1e-5
+            low, high = (loss.value(y, loss.activation(z + move)) for move in (-step, step))
+            assert loss.activation(z) - y == pytest.approx((high - low) / (2 * step), rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_cross_entropy_is_clipped(dtype):
+    epsilon = np.finfo(dtype).eps
+    x = np.array([0.0, 1.0, 0.25], dtype)
+    expected = -np.log(np.clip(x, epsilon, dtype(1) - epsilon).astype(np.float64))
+    np.testing.assert_allclose(on_registers(cross_entropy, x), expected, rtol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+def test_updates_against_their_definitions():
+    random = np.random.default_rng(0)
+    w, g, m, v = random.normal(size=4)
+    v = abs(v)
+    new = UPDATES["sgd"].step(w, g, m, 0.0, (0.1, 0.9, 0.0, 0.0))
+    assert new[:2] == pytest.approx((w + 0.9 * m - 0.1 * g, 0.9 * m - 0.1 * g), rel=1e-14)
+    new = UPDATES["sgd"].step(w, g, m, 0.0, (0.1, 0.9, 1.0, 0.0))
+    velocity = 0.9 * m - 0.1 * g
+    assert new[:2] == pytest.approx((w + 0.9 * velocity - 0.1 * g, velocity), rel=1e-14)
+    rate, *rest = UPDATES["adam"].begin((0.01, 0.9, 0.99, 1e-8), 3)
+    assert rate == pytest.approx(0.01 * np.sqrt(1 - 0.99**3) / (1 - 0.9**3), rel=1e-14)
+    new = UPDATES["adam"].step(w, g, m, v, (rate, *rest))
+    first, second = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
+    assert new == pytest.approx((w - rate * first / (np.sqrt(second) + 1e-8), first, second), rel=1e-13)
