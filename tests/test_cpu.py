@@ -1,20 +1,25 @@
 """The CPU engine against the plain NumPy one and finite differences, at sizes below, at and above its tiles."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from scipy import sparse
 
 from fastmlp import reference
+from fastmlp.cpu import compile
 from fastmlp.cpu import engine as cpu_engine
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import FEW_ROWS, forward
 from fastmlp.cpu.layout import BLOCK_ROWS, lanes_of
 from fastmlp.cpu.target import PANELS, ROWS
+from fastmlp.cpu.threads import resolve_threads
 from fastmlp.network import Network, flatten, unflatten
 from fastmlp.training.optimizers import Update
 
@@ -204,7 +209,42 @@ def test_no_compiling_for_other_hyperparameters():
     ]:
         other = make_network(widths, loss, activation)
         run(Engine, other, make_problem(other, 80), np.float64, update=update, batch=batch, epochs=1)
+    X, targets, weight, parameters = make_problem(network, 30)
+    for array in (X, targets, weight):
+        array.flags.writeable = False
+    run(Engine, network, (X, targets, weight, parameters), np.float64)
     assert len(cpu_engine.work.signatures) == compiled
+
+
+def test_threads_are_those_that_numba_may_use():
+    numba.set_num_threads(1)
+    try:
+        assert resolve_threads(None) == 1
+    finally:
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    assert resolve_threads(None) == numba.config.NUMBA_NUM_THREADS
+    assert resolve_threads(7) == 7
+
+
+PRINT_STAMP = "from fastmlp.cpu import compile; print(compile._STAMP)"
+
+
+def test_cached_code_is_stale_when_any_formula_has_changed(tmp_path):
+    package = Path(cpu_engine.__file__).parent.parent
+    copy = tmp_path / "fastmlp"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def stamp():
+        command = [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-c", PRINT_STAMP]
+        return subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    first = stamp()
+    assert stamp() == first
+    with (copy / "formulas" / "activations.py").open("a") as file:
+        file.write("# changed\n")
+    assert stamp() != first
+    assert cpu_engine.work._cache._cache_file._source_stamp == compile._STAMP
 
 
 INSTRUCTION_SETS = """
