@@ -48,9 +48,11 @@ class Team:
             self._called[helper - 1] = False
             self._control[HELPERS + helper * LINE] = IDLE
 
-    def wake(self, wanted: int) -> None:
-        """Wake the helpers of a team of `wanted`; they come when they come, nobody waits."""
+    def wake(self, wanted: int) -> bool:
+        """Wake the helpers of a team of `wanted`; nobody waits for them. Return whether all were awake."""
+        awake = True
         for index in range(min(wanted - 1, len(self._calls))):
+            awake = awake and self._control[HELPERS + (index + 1) * LINE] != ASLEEP
             if self._control[HELPERS + (index + 1) * LINE] == ASLEEP and not self._called[index]:
                 self._called[index] = True
                 self._calls[index].release()
