@@ -247,6 +247,49 @@ def test_cached_code_is_stale_when_any_formula_has_changed(tmp_path):
     assert cpu_engine.work._cache._cache_file._source_stamp == compile._STAMP
 
 
+SHARE_A_CACHE = """
+import sys
+import numpy as np
+import tests.test_cpu as test
+network = test.make_network((37, 40, 17, 4), "log_loss", "relu")
+for kind in sys.argv[1:]:
+    test.assert_same_training(network, 300, np.float32, csr=kind == "csr", batch=50, rtol=1e-4)
+"""
+
+
+def run_python(program, *arguments, **environment):
+    root = Path(__file__).parent.parent
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, **environment},
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_programs_of_several_processes_in_one_cache(tmp_path):
+    # Each of the first two compiles something; the last ones load both, in either order.
+    for kinds in (["dense"], ["dense", "csr"], ["dense", "csr"], ["csr", "dense"]):
+        result = run_python(SHARE_A_CACHE, *kinds, NUMBA_CACHE_DIR=str(tmp_path))
+        assert result.returncode == 0, (kinds, result.stderr)
+
+
+NO_PLACE_FOR_A_CACHE = """
+from numba.core import caching
+caching.CacheImpl._locator_classes = []
+caching.CompileResultCacheImpl._locator_classes = []
+import tests.test_cpu as test
+test.assert_same_training(test.make_network((3, 4, 2)), 20)
+"""
+
+
+def test_no_place_for_a_cache():
+    result = run_python(NO_PLACE_FOR_A_CACHE)
+    assert result.returncode == 0, result.stderr
+
+
 INSTRUCTION_SETS = """
 import numpy as np
 import tests.test_cpu as test
@@ -264,15 +307,8 @@ for rows in (3, 77):
 @pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="names of x86-64 processors")
 @pytest.mark.parametrize(("processor", "name"), [("haswell", "AVX2"), ("nocona", "baseline")])
 def test_other_instruction_sets(processor, name, tmp_path):
-    environment = {
-        **os.environ,
-        "NUMBA_CPU_NAME": processor,
-        "NUMBA_CPU_FEATURES": "",
-        "NUMBA_CACHE_DIR": str(tmp_path),
-    }
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    result = subprocess.run(
-        [sys.executable, "-c", INSTRUCTION_SETS], env=environment, cwd=root, capture_output=True, text=True, check=False
+    result = run_python(
+        INSTRUCTION_SETS, NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path)
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == [name]

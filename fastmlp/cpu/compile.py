@@ -1,7 +1,9 @@
 """How kernels are compiled, and how the entries among them are kept on disk."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 
 from numba import njit
 
@@ -10,7 +12,30 @@ _OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz
 
 # Each compiled function is optimised again in each that calls it. What has one caller is taken into it before that.
 inlined = njit(inline="always", **_OPTIONS)
-kernel = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+_kernel = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+
+
+def _description(value: object) -> str:
+    """Return a text that tells apart what kernels close over: numbers, compiled functions, intrinsics."""
+    function = getattr(value, "py_func", getattr(value, "_defn", value))
+    if not isinstance(function, FunctionType):
+        if not isinstance(function, int | str | float | type(None)):
+            raise TypeError(f"a kernel cannot close over {value!r}: nothing would tell it apart in the cache")
+        return repr(function)
+    cells = [_description(cell.cell_contents) for cell in function.__closure__ or ()]
+    return f"{function.__module__}.{function.__qualname__}({', '.join(cells)})"
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile a function that kernels call.
+
+    Numba names compiled code by the function's name and a number that starts at 1 in each process. Two kernels of one
+    factory, compiled and cached by two processes, could share a name, and a third process that loads both would run one
+    in the place of the other. So what a kernel closes over becomes part of its name.
+    """
+    if function.__closure__:
+        function.__qualname__ += "_" + hashlib.sha256(_description(function).encode()).hexdigest()[:16]
+    return _kernel(function)
 
 
 def _stamp() -> tuple:
@@ -32,6 +57,6 @@ def entry(function: Callable) -> Callable:
     try:
         dispatcher = njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no place to write to: compile in each process
-        return kernel(function)
+        return njit(**_OPTIONS)(function)
     dispatcher._cache._cache_file._source_stamp = _STAMP
     return dispatcher

@@ -56,6 +56,7 @@ class Team:
             if self._control[HELPERS + (index + 1) * LINE] == ASLEEP and not self._called[index]:
                 self._called[index] = True
                 self._calls[index].release()
+        return awake
 
     def close(self) -> None:
         """End all helpers; call it between jobs."""
