@@ -119,23 +119,25 @@ class Engine:
         row = 0
         while row < self._n_rows:
             wanted, batches = self._pace.next()
-            if wanted > 1 and not self._gather_team(wanted):
-                batches = 1 + batches // 16  # a short job, for those who come too late for it come to the next
+            # what a helper needs to wake up would be counted against the team
+            measured = wanted == 1 or not self._gather_team(wanted)
+            batches = batches if measured else 1
             control[FIRST_ROW] = row
             control[LAST_ROW] = row = min(self._n_rows, row + batches * batch_size)
             start = time.perf_counter()
             team = work(*self._arguments, wanted, 0)
             batches = -(-(row - control[FIRST_ROW]) // batch_size)
-            self._pace.done(team, batches, time.perf_counter() - start)
+            if measured:
+                self._pace.done(team, batches, time.perf_counter() - start)
             control[STEP] += batches
         return numbers[LOSS_SUM]
 
     def _gather_team(self, wanted):
-        """Start or wake the helpers of a team; return whether all were awake before."""
-        if self._team is not None:
-            return self._team.wake(wanted)
-        self._team = Team(self._control, lambda helper: work(*self._arguments, 0, helper) == 1, self.n_threads - 1)
-        return False
+        """Start or wake the helpers; return whether one was not awake."""
+        if self._team is None:
+            self._team = Team(self._control, lambda helper: work(*self._arguments, 0, helper) == 1, self.n_threads - 1)
+            return True
+        return self._team.wake(wanted)
 
     def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
         """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""

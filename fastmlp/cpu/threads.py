@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -26,13 +27,14 @@ class Team:
 
     No thread outlives the fit and nothing is shared between fits, so that fits may run in several threads at once and
     processes may fork.
+
+    Only the leader takes a helper from ASLEEP to IDLE, or to STOP; the helper leaves IDLE and GO by compare and swap.
+    So neither can overwrite what the other wrote.
     """
 
     def __init__(self, control: np.ndarray, serve: Callable[[int], bool], n_helpers: int):
         self._control, self._serve = control, serve
         self._calls = [threading.Semaphore(0) for _ in range(n_helpers)]
-        self._called = [False] * n_helpers
-        self._closing = False
         self._threads = []
         for helper in range(1, n_helpers + 1):
             thread = threading.Thread(target=self._live, args=(helper,), daemon=True, name=f"fastmlp-{helper}")
@@ -42,28 +44,26 @@ class Team:
     def _live(self, helper):
         while self._serve(helper):
             self._calls[helper - 1].acquire()
-            # a STOP that this IDLE overwrites is not lost: the helper soon comes by here again
-            if self._closing:
-                return
-            self._called[helper - 1] = False
-            self._control[HELPERS + helper * LINE] = IDLE
 
     def wake(self, wanted: int) -> bool:
-        """Wake the helpers of a team of `wanted`; nobody waits for them. Return whether all were awake."""
-        awake = True
-        for index in range(min(wanted - 1, len(self._calls))):
-            awake = awake and self._control[HELPERS + (index + 1) * LINE] != ASLEEP
-            if self._control[HELPERS + (index + 1) * LINE] == ASLEEP and not self._called[index]:
-                self._called[index] = True
-                self._calls[index].release()
-        return awake
+        """Wake the helpers of a team of `wanted`; return whether one was asleep.
+
+        The next job counts on them: its first barrier waits for them.
+        """
+        woken = False
+        for helper in range(1, wanted):
+            state = HELPERS + helper * LINE
+            if self._control[state] == ASLEEP:
+                self._control[state] = IDLE
+                self._calls[helper - 1].release()
+                woken = True
+        return woken
 
     def close(self) -> None:
         """End all helpers; call it between jobs."""
-        self._closing = True
-        for index, thread in enumerate(self._threads):
-            self._control[HELPERS + (index + 1) * LINE] = STOP
-            self._calls[index].release()
+        for helper, thread in enumerate(self._threads, start=1):
+            self._control[HELPERS + helper * LINE] = STOP
+            self._calls[helper - 1].release()  # it may be asleep, or on its way
             thread.join()
         self._threads = []
 
@@ -72,37 +72,46 @@ class Pace:
     """How many threads and how many batches the next job gets, from the times of the jobs before.
 
     All threads are not always faster than one: small steps lose more at the barriers than they gain, and under
-    outside load
-    a barrier waits for a thread that is not running. So both are measured while training, and the slower one again
-    now and then, for a short job. Results do not depend on the choice.
+    outside load a barrier waits for a thread that is not running. So both are measured while training, and the slower
+    one again now and then, for a short job. Results do not depend on the choice.
     """
 
     JOB_SECONDS = 0.05  # short enough for Ctrl-C, long enough to hide the call
     TRIAL_SECONDS = 0.002
     TRIAL_EVERY = 0.25
+    TRIAL_JOBS = 3
 
     def __init__(self, n_threads: int):
         self.choices = [n_threads, 1] if n_threads > 1 else [1]
-        self._seconds = dict.fromkeys(self.choices)  # a batch
+        self._rates = {choice: deque(maxlen=5) for choice in self.choices}  # seconds a batch, of the last jobs
         self._trial_at = dict.fromkeys(self.choices, 0.0)
+        self._trial = None
         self.wanted = 1
+
+    def _seconds(self, choice):
+        """Return the median seconds of a batch, which a job that something disturbed does not move."""
+        rates = sorted(self._rates[choice])
+        return rates[len(rates) // 2] if rates else None
 
     def next(self) -> tuple[int, int]:
         """Return (threads, batches) of the next job."""
-        now = time.perf_counter()
-        best = min(self.choices, key=lambda choice: self._seconds[choice] or float("inf"))
-        self.wanted, seconds = best, self.JOB_SECONDS
-        for choice in self.choices:
-            if choice != best and now >= self._trial_at[choice]:
-                self.wanted, seconds = choice, self.TRIAL_SECONDS
-                break
-        known = self._seconds[self.wanted] or self._seconds[best]
+        best = min(self.choices, key=lambda choice: self._seconds(choice) or float("inf"))
+        if self._trial is None and len(self.choices) > 1:
+            now = time.perf_counter()
+            self._trial = next((choice for choice in self.choices if now >= self._trial_at[choice]), None)
+            if self._trial is not None and self._trial != best:
+                self._rates[self._trial].clear()  # what was true then may not be now
+        self.wanted, seconds = (best, self.JOB_SECONDS) if self._trial is None else (self._trial, self.TRIAL_SECONDS)
+        known = self._seconds(self.wanted) or self._seconds(best)
         return self.wanted, max(1, int(seconds / known)) if known else 1
 
     def done(self, team: int, batches: int, seconds: float) -> None:
-        """Take note of a job's time. A job whose helpers had not yet come counts for one thread."""
+        """Take note of a job's time. A job without helpers counts for one thread."""
         choice = self.wanted if team > 1 else 1
-        rate = seconds / batches
-        old = self._seconds[choice]
-        self._seconds[choice] = rate if old is None else 0.7 * old + 0.3 * rate
-        self._trial_at[choice] = time.perf_counter() + self.TRIAL_EVERY
+        self._rates[choice].append(seconds / batches)
+        enough = self.TRIAL_JOBS if seconds < self.TRIAL_SECONDS else 1
+        # a trial of large batches is a long one: no more than a fortieth of the time goes into trials
+        wait = max(self.TRIAL_EVERY, 40 * enough * seconds)
+        self._trial_at[choice] = max(self._trial_at[choice], time.perf_counter() + wait)
+        if choice == self._trial and len(self._rates[choice]) >= enough:
+            self._trial = None
