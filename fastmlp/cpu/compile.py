@@ -7,8 +7,9 @@ from types import FunctionType
 
 from numba import njit
 
-# Flags as for the formulas. No GIL: helper threads run kernels side by side.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+# Flags as for the formulas. No GIL: helper threads run kernels side by side. No NRT: kernels allocate nothing, and the
+# references to their arrays would be counted at each call by instructions that all cores wait for.
+_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}, "_nrt": False}
 
 # Each compiled function is optimised again in each that calls it. What has one caller is taken into it before that.
 inlined = njit(inline="always", **_OPTIONS)

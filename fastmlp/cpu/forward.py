@@ -8,7 +8,7 @@ from fastmlp.cpu.compile import entry, kernel
 from fastmlp.cpu.data import as_kernel_input, encode, rows_of
 from fastmlp.cpu.elementwise import ACTIVATION_CODES, activate
 from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, width
-from fastmlp.cpu.layout import BLOCK_ROWS, ERROR, FIELDS, HEAD, N_LAYERS, OUTPUTS, ROW_STRIDE, Layout
+from fastmlp.cpu.layout import BLOCK_ROWS, ERROR, FIELDS, HEAD, N_LAYERS, OUTPUTS, ROW_STRIDE, Layout, lanes_of
 from fastmlp.cpu.output import LOSS_CODES, output_activation
 from fastmlp.cpu.rows import forward_rows
 from fastmlp.cpu.threads import resolve_threads
@@ -35,23 +35,23 @@ def forward_blocks(out, memory, plan, X, order, block_rows, loss):
     for start in range(0, order.size, block_rows):
         rows = min(block_rows, order.size - start)
         forward_rows(memory, plan, X, order[start : start + rows], (0, rows))
+        if loss >= 0:
+            output_activation(loss, memory, last[ERROR], row_stride, (0, rows), n_outputs)
         for row in range(rows):
-            if loss >= 0:
-                output_activation(loss, memory, last[ERROR], row_stride, row, n_outputs)
             copy_output(out, memory, last[ERROR], row_stride, row, start + row, n_outputs)
 
 
 @entry
-def forward_layer(out, left, weight, bias, activation):
+def forward_layer(out, left, weight, bias, activation, padded):
     """out (rows, outputs) <- activation(left (rows, depth) @ weight (depth, outputs) + bias), by rows of the weights.
 
-    The sums run over the depth in the same order as in a tile, so that the bits are the same.
+    The sums run over the depth in the same order as in a tile, so that the bits are the same. `padded` is scratch for a
+    row of whole registers.
     """
     lanes = width(out)
     rows, depth = left.shape
     outputs = weight.shape[1]
     whole = outputs // lanes * lanes
-    padded = np.zeros(whole + lanes, out.dtype)
     for row in range(rows):
         for first in range(0, outputs, lanes):
             store(padded, first, load_first(bias, first, min(lanes, outputs - first)))
@@ -69,15 +69,14 @@ def forward_layer(out, left, weight, bias, activation):
 
 
 @entry
-def activate_output(out, loss):
+def activate_output(out, loss, padded):
     """Replace preactivations (rows, outputs) by the output activation that belongs to a loss."""
     lanes = width(out)
     rows, outputs = out.shape
-    padded = np.zeros((outputs + lanes - 1) // lanes * lanes, out.dtype)
     for row in range(rows):
         for first in range(0, outputs, lanes):
             store(padded, first, load_first(out, row * outputs + first, min(lanes, outputs - first)))
-        output_activation(loss, padded, 0, lanes, 0, outputs)
+        output_activation(loss, padded, 0, lanes, (0, 1), outputs)
         for first in range(0, outputs, lanes):
             store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
 
@@ -89,13 +88,14 @@ def writable(array: np.ndarray) -> np.ndarray:
 
 def _forward_few(network, coefs, intercepts, X, raw):
     last = len(coefs) - 1
+    padded = np.zeros(max(network.widths) + lanes_of(X.dtype), X.dtype)
     for index, (weight, bias) in enumerate(zip(coefs, intercepts, strict=True)):
         code = ACTIVATION_CODES[network.activations[index]] if index < last else -1
         out = np.empty((X.shape[0], weight.shape[1]), dtype=X.dtype)
-        forward_layer(out, writable(X), writable(weight), writable(bias), code)
+        forward_layer(out, writable(X), writable(weight), writable(bias), code, padded)
         X = out
     if not raw:
-        activate_output(X, LOSS_CODES[network.loss])
+        activate_output(X, LOSS_CODES[network.loss], padded)
     return X
 
 

@@ -1,68 +1,98 @@
-"""The output layer: from its preactivations to the loss of each row and the error, chosen by a code of the loss."""
+"""The output layer: from its preactivations to the loss of each row and the error, chosen by a code of the loss.
 
-from fastmlp.cpu.compile import kernel
+A row's sums need its lanes one after another, so it waits for itself more than it computes. Each loop over the rows is
+kept short, so that the processor works on several of them at once.
+"""
+
+from fastmlp.cpu.compile import inlined, kernel
 from fastmlp.cpu.elementwise import by_code
-from fastmlp.cpu.lanes import horizontal_maximum, horizontal_sum, keep_first, load, load_first, store, width
-from fastmlp.formulas.elementary import exponential
+from fastmlp.cpu.lanes import horizontal_maximum, horizontal_sum, keep_first, load, load_first, repeat, store, width
+from fastmlp.formulas.elementary import exponential, maximum
 from fastmlp.formulas.losses import LOSSES, cross_entropy
 
 LOSS_CODES = {name: code for code, name in enumerate([*LOSSES, "log_loss"])}
+
+
+@inlined
+def row_weight(weights, index):
+    """Return the weight of a row of the data, 1 where there are no weights."""
+    return weights[index] if weights.size > 0 else weights.dtype.type(1)
 
 
 def _make_unit_loss(formulas):
     activation, loss, averaged = formulas.activation, formulas.value, formulas.averaged
 
     @kernel
-    def output_error(memory, row_losses, output, row_stride, targets, row, row_index, weight, n_outputs):
-        """Replace the preactivations of a row by the error weight * (activation - target), and write the row's loss."""
+    def output_error(memory, row_losses, output, row_stride, targets, weights, order, span, n_outputs):
+        """Replace the preactivations of rows by the errors weight * (activation - target), and write the rows' losses.
+
+        span: (first row, last row). targets, weights: of all the data, whose row order[row] is row `row` here.
+        """
         lanes = width(memory)
-        total = 0.0
-        for first in range(0, n_outputs, lanes):
-            place = output + first // lanes * row_stride + row * lanes
-            count = min(lanes, n_outputs - first)
-            y = load_first(targets, row_index * n_outputs + first, count)
-            a = activation(load(memory, place))
-            total += horizontal_sum(keep_first(loss(y, a), count, 0.0))
-            store(memory, place, keep_first((a - y) * weight, count, 0.0))
-        row_losses[row] = weight * (total / n_outputs if averaged else total)
+        for row in range(span[0], span[1]):
+            weight = row_weight(weights, order[row])
+            target = order[row] * n_outputs
+            place = output + row * lanes
+            total = repeat(memory, 0.0)
+            for first in range(0, n_outputs, lanes):
+                count = min(lanes, n_outputs - first)
+                y = load_first(targets, target + first, count)
+                a = activation(load(memory, place))
+                total = total + keep_first(loss(y, a), count, 0.0)
+                store(memory, place, keep_first((a - y) * weight, count, 0.0))
+                place += row_stride
+            row_loss = horizontal_sum(total)
+            row_losses[row] = weight * (row_loss / n_outputs if averaged else row_loss)
 
     return output_error
 
 
 @kernel
-def softmax(memory, output, row_stride, row, n_outputs):
-    """Replace the preactivations of a row by their softmax; the lanes beyond become 0."""
+def softmax(memory, output, row_stride, span, n_outputs):
+    """Replace the preactivations of rows span[0] to span[1] by their softmax; the lanes beyond become 0."""
     lanes = width(memory)
     panels = (n_outputs + lanes - 1) // lanes
-    place = output + row * lanes
-    last = place + (panels - 1) * row_stride
+    last = (panels - 1) * row_stride
     rest = n_outputs - (panels - 1) * lanes
-    store(memory, last, keep_first(load(memory, last), rest, -float("inf")))
-    largest = horizontal_maximum(load(memory, place))
-    for p in range(1, panels):
-        largest = max(largest, horizontal_maximum(load(memory, place + p * row_stride)))
-    total = 0.0
-    for p in range(panels):
-        e = exponential(load(memory, place + p * row_stride) - largest)
-        total += horizontal_sum(e)
-        store(memory, place + p * row_stride, e)
-    for p in range(panels):
-        store(memory, place + p * row_stride, load(memory, place + p * row_stride) / total)
+    for place in range(output + span[0] * lanes, output + span[1] * lanes, lanes):
+        x = keep_first(load(memory, place + last), rest, -float("inf"))
+        store(memory, place + last, x)
+        for panel in range(place, place + last, row_stride):
+            x = maximum(load(memory, panel), x)
+        largest = horizontal_maximum(x)
+        for panel in range(place, place + last + 1, row_stride):
+            store(memory, panel, load(memory, panel) - largest)
+    for panel in range(output, output + last + 1, row_stride):
+        for place in range(panel + span[0] * lanes, panel + span[1] * lanes, lanes):
+            store(memory, place, exponential(load(memory, place)))
+    for place in range(output + span[0] * lanes, output + span[1] * lanes, lanes):
+        total = load(memory, place + last)
+        for panel in range(place, place + last, row_stride):
+            total = total + load(memory, panel)
+        sum_of_row = horizontal_sum(total)
+        for panel in range(place, place + last + 1, row_stride):
+            store(memory, panel, load(memory, panel) / sum_of_row)
 
 
 @kernel
-def _softmax_error(memory, row_losses, output, row_stride, targets, row, row_index, weight, n_outputs):
+def _softmax_error(memory, row_losses, output, row_stride, targets, weights, order, span, n_outputs):
     """As the kernel of a unit loss, for the softmax and the index of the row's class as target."""
     lanes = width(memory)
-    softmax(memory, output, row_stride, row, n_outputs)
-    wanted = int(targets[row_index])
-    place = output + wanted // lanes * row_stride + row * lanes + wanted % lanes
-    row_losses[row] = weight * cross_entropy(memory[place])
-    memory[place] -= 1
-    if weight != 1.0:
-        for first in range(0, n_outputs, lanes):
-            block = output + first // lanes * row_stride + row * lanes
-            store(memory, block, load(memory, block) * weight)
+    softmax(memory, output, row_stride, span, n_outputs)
+    for row in range(span[0], span[1]):
+        wanted = int(targets[order[row]])
+        place = output + wanted // lanes * row_stride + row * lanes + wanted % lanes
+        row_losses[row] = memory[place]
+        memory[place] -= 1
+    for row in range(span[0], span[1]):
+        row_losses[row] = cross_entropy(memory.dtype.type(row_losses[row]))
+    if weights.size > 0:
+        for row in range(span[0], span[1]):
+            weight = weights[order[row]]
+            row_losses[row] *= weight
+            for first in range(0, n_outputs, lanes):
+                block = output + first // lanes * row_stride + row * lanes
+                store(memory, block, load(memory, block) * weight)
 
 
 output_error = by_code([*map(_make_unit_loss, LOSSES.values()), _softmax_error])
@@ -72,12 +102,13 @@ def _make_unit_activation(formulas):
     activation = formulas.activation
 
     @kernel
-    def apply(memory, output, row_stride, row, n_outputs):
-        """Replace the preactivations of a row by the activations."""
+    def apply(memory, output, row_stride, span, n_outputs):
+        """Replace the preactivations of rows span[0] to span[1] by the activations."""
         lanes = width(memory)
         for panel in range((n_outputs + lanes - 1) // lanes):
-            place = output + panel * row_stride + row * lanes
-            store(memory, place, activation(load(memory, place)))
+            start = output + panel * row_stride
+            for place in range(start + span[0] * lanes, start + span[1] * lanes, lanes):
+                store(memory, place, activation(load(memory, place)))
 
     return apply
 

@@ -110,8 +110,16 @@ def bias_gradient(memory, plan, layer, panel, rows, fresh):
     place = layer[BIAS] + panel * lanes + plan[GRADIENT]
     error = layer[ERROR] + panel * plan[ROW_STRIDE]
     total = repeat(memory, 0.0) if fresh else load(memory, place)
-    for row in range(rows):
+    second = third = fourth = repeat(memory, 0.0)  # four sums, for each addition waits for the one before
+    whole = rows // 4 * 4
+    for row in range(0, whole, 4):
         total = total + load(memory, error + row * lanes)
+        second = second + load(memory, error + (row + 1) * lanes)
+        third = third + load(memory, error + (row + 2) * lanes)
+        fourth = fourth + load(memory, error + (row + 3) * lanes)
+    for row in range(whole, rows):
+        total = total + load(memory, error + row * lanes)
+    total = (total + second) + (third + fourth)
     store(memory, place, total)
 
 

@@ -182,20 +182,16 @@ def train_rows(memory, row_losses, plan, X, targets, weights, order, span):
     """Run phase A for rows X[order[span[0] : span[1]]]: activations, row losses and errors, all left in the buffers."""
     forward_rows(memory, plan, X, order, span)
     last = plan[HEAD + (plan[N_LAYERS] - 1) * FIELDS :]
-    weighted = weights.size > 0
-    for row in range(span[0], span[1]):
-        index = order[row]
-        weight = weights[index] if weighted else weights.dtype.type(1)
-        output_error(
-            plan[LOSS],
-            memory,
-            row_losses,
-            last[OUTPUT],
-            plan[ROW_STRIDE],
-            targets,
-            row,
-            index,
-            weight,
-            last[OUTPUTS],
-        )
+    output_error(
+        plan[LOSS],
+        memory,
+        row_losses,
+        last[OUTPUT],
+        plan[ROW_STRIDE],
+        targets,
+        weights,
+        order,
+        span,
+        last[OUTPUTS],
+    )
     backward_rows(memory, plan, span)
