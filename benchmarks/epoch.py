@@ -76,19 +76,16 @@ def best_kernels():
 
 
 def competitors(
-    shape: Shape, rows: int, epochs: int, threads: int, process: ProcessPoolExecutor | None
-) -> dict[str, Callable[[], float]]:
-    """Return a function for each, that measures the seconds of one epoch."""
-    arguments = (shape, rows, epochs)
-    functions = {
-        "scikit-learn": lambda: epoch_seconds("scikit-learn", *arguments),
-        "fastmlp, 1 thread": lambda: epoch_seconds("fastmlp", *arguments, n_threads=1),
-    }
-    if threads > 1:
-        functions[f"fastmlp, {threads} threads"] = lambda: epoch_seconds("fastmlp", *arguments, n_threads=threads)
+    shape: Shape, rows: int, threads: int, process: ProcessPoolExecutor | None
+) -> dict[str, Callable[[int], float]]:
+    """Return a function for each, that measures the seconds of one epoch over so many."""
+    functions = {"scikit-learn": partial(epoch_seconds, "scikit-learn", shape, rows)}
+    for count in sorted({1, threads}):
+        name = f"fastmlp, {count} thread{'s' * (count > 1)}"
+        functions[name] = partial(epoch_seconds, "fastmlp", shape, rows, n_threads=count)
     if process is not None:
-        functions[f"scikit-learn, {KERNELS}"] = lambda: process.submit(
-            epoch_seconds, "scikit-learn", *arguments
+        functions[f"scikit-learn, {KERNELS}"] = lambda epochs: process.submit(
+            epoch_seconds, "scikit-learn", shape, rows, epochs
         ).result()
     return functions
 
@@ -99,22 +96,27 @@ def measure(shape: Shape, repeats: int, threads: int, quick: bool, process: Proc
     check_same_loss(shape, rows)
     # As many steps as otherwise, or an eighth: fewer would drown in what a fit does once.
     epochs = max(2, shape.epochs * shape.rows // rows // 8) if quick else shape.epochs
-    functions = competitors(shape, rows, epochs, threads, process)
-    interleave(functions, 1)
+    warm = {name: function(epochs) for name, function in competitors(shape, rows, threads, process).items()}
+    # As long for each: a processor that was idle needs some milliseconds to come to its full speed.
+    longest = max(warm.values())
+    functions = {
+        name: partial(function, round(epochs * min(16, longest / warm[name])))
+        for name, function in competitors(shape, rows, threads, process).items()
+    }
     times = {name: summarise(values) for name, values in interleave(functions, repeats).items()}
     medians = {name: summary["median"] for name, summary in times.items()}
     if min(medians.values()) <= 0:
         raise RuntimeError(f"{shape.name}: the machine is too busy to measure an epoch: seconds {medians}")
     default = medians["scikit-learn"]
     ours = [name for name in times if name.startswith("fastmlp")]
-    prototype, scikit_learn = shape.prototype_ms
+    prototype, *scikit_learn = shape.prototype_ms
     return {
         "shape": shape.name,
         "batch": shape.batch,
         "rows": rows,
         "seconds": times,
         "ratio": {name: default / medians[name] for name in ours},
-        "prototype ratio": scikit_learn / prototype,
+        "prototype ratio": [theirs / prototype for theirs in scikit_learn],
         "GFLOP/s": {name: shape.flop_per_row * rows / medians[name] / 1e9 for name in times},
     }
 
@@ -124,13 +126,15 @@ def format_results(results: list[dict]) -> str:
     names = list(results[0]["seconds"])
     ours = list(results[0]["ratio"])
     header = ["network", "batch", "rows", *(f"{name}, ms" for name in names)]
-    header += [f"{name.removeprefix('fastmlp, ')}: ratio" for name in ours] + ["prototype: ratio"]
+    header += [f"{name.removeprefix('fastmlp, ')}: ratio" for name in ours]
+    header += ["prototype: ratio to AVX2 BLAS", "to AVX-512 BLAS"]
     header += [f"{name.removeprefix('fastmlp, ')}: GFLOP/s" for name in ours]
     table = []
     for result in results:
         row = [result["shape"], str(result["batch"]), f"{result['rows']:,}"]
         row += [format_spread(result["seconds"][name], unit=1e3) for name in names]
-        row += [f"{result['ratio'][name]:.1f}" for name in ours] + [f"{result['prototype ratio']:.1f}"]
+        row += [f"{result['ratio'][name]:.1f}" for name in ours]
+        row += [f"{ratio:.1f}" for ratio in result["prototype ratio"]]
         row += [format_number(result["GFLOP/s"][name]) for name in ours]
         table.append(row)
     return format_table(header, table)
@@ -139,7 +143,8 @@ def format_results(results: list[dict]) -> str:
 NOTES = f"""\
 Milliseconds an epoch: median (quartiles). Adam, float32, relu, classification; two classes have one output.
 An epoch is the difference of two fits with different max_iter, divided by the difference of max_iter.
-ratio: scikit-learn with its default BLAS kernels / fastmlp. prototype: the same ratio where the engine was designed.
+ratio: scikit-learn with its default BLAS kernels / fastmlp. prototype: the same where the engine was designed, for two
+kinds of BLAS kernels; see above which are the default here.
 GFLOP/s: useful multiply-adds of forward, backward and gradient, two operations each.
 Before it is timed, each network is checked to have scikit-learn's losses (relative {LOSS_TOLERANCE:g}, two epochs)."""
 

@@ -82,10 +82,11 @@ class Pace:
     TRIAL_JOBS = 3
 
     def __init__(self, n_threads: int):
-        self.choices = [n_threads, 1] if n_threads > 1 else [1]
+        self.choices = [1, n_threads] if n_threads > 1 else [1]  # one first: a short fit ends before it needs helpers
         self._rates = {choice: deque(maxlen=5) for choice in self.choices}  # seconds a batch, of the last jobs
         self._trial_at = dict.fromkeys(self.choices, 0.0)
         self._trial = None
+        self._missed = 0  # jobs of the present trial that had no helpers
         self.wanted = 1
 
     def _seconds(self, choice):
@@ -106,12 +107,14 @@ class Pace:
         return self.wanted, max(1, int(seconds / known)) if known else 1
 
     def done(self, team: int, batches: int, seconds: float) -> None:
-        """Take note of a job's time. A job without helpers counts for one thread."""
-        choice = self.wanted if team > 1 else 1
-        self._rates[choice].append(seconds / batches)
-        enough = self.TRIAL_JOBS if seconds < self.TRIAL_SECONDS else 1
+        """Take note of a job's time, unless it ran without the helpers that it should have had."""
+        choice, enough = self.wanted, self.TRIAL_JOBS if seconds < self.TRIAL_SECONDS else 1
+        if choice > 1 and team == 1:
+            self._missed += 1
+        else:
+            self._rates[choice].append(seconds / batches)
         # a trial of large batches is a long one: no more than a fortieth of the time goes into trials
         wait = max(self.TRIAL_EVERY, 40 * enough * seconds)
         self._trial_at[choice] = max(self._trial_at[choice], time.perf_counter() + wait)
-        if choice == self._trial and len(self._rates[choice]) >= enough:
-            self._trial = None
+        if choice == self._trial and len(self._rates[choice]) + self._missed >= enough:
+            self._trial, self._missed = None, 0
