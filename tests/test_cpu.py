@@ -16,7 +16,7 @@ from fastmlp import reference
 from fastmlp.cpu import compile
 from fastmlp.cpu import engine as cpu_engine
 from fastmlp.cpu.engine import Engine
-from fastmlp.cpu.forward import FEW_ROWS, forward
+from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward
 from fastmlp.cpu.layout import BLOCK_ROWS, lanes_of
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.threads import resolve_threads
@@ -177,7 +177,8 @@ def test_prediction_has_the_same_bits_for_any_number_of_rows(loss, dtype):
     expected = reference.forward(network, *parameters, X)
     tolerance = (1e-4 if dtype == np.float32 else 1e-12) * np.abs(expected).max()
     np.testing.assert_allclose(whole, expected, rtol=0, atol=tolerance)
-    for rows in (1, 5, FEW_ROWS, FEW_ROWS + 1, BLOCK_ROWS):
+    few = FEW_PRODUCTS // network.n_parameters  # as they lie, and one more in panels
+    for rows in (1, FEW_ROWS, FEW_ROWS + 1, few, few + 1, BLOCK_ROWS):
         np.testing.assert_array_equal(forward(network, *parameters, X[:rows]), whole[:rows])
         raw = forward(network, *parameters, X[:rows], raw=True)
         np.testing.assert_allclose(

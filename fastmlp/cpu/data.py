@@ -9,9 +9,11 @@ from fastmlp.cpu.output import LOSS_CODES
 from fastmlp.network import Network
 
 
-def encode(network: Network, dtype: np.dtype, rows: int, n_threads: int, dense_input: bool) -> Layout:
+def encode(
+    network: Network, dtype: np.dtype, rows: int, n_threads: int, dense_input: bool, training: bool = True
+) -> Layout:
     """Return the layout of a network with the codes of its activations and its loss."""
-    layout = Layout(network, dtype, rows, n_threads, dense_input)
+    layout = Layout(network, dtype, rows, n_threads, dense_input, training)
     layout.layers[:-1, ACTIVATION] = [ACTIVATION_CODES[name] for name in network.activations[:-1]]
     layout.plan[LOSS] = LOSS_CODES[network.loss]
     return layout

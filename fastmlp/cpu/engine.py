@@ -155,4 +155,5 @@ class Engine:
 
     def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:
         """Return the outputs for rows X (n, features) at the present parameters, (n, outputs)."""
-        return forward_packed(self._layout, X, self._capacity, raw)
+        self._layout.set_batch(self._capacity)
+        return forward_packed(self._layout, self._layout.plan, X, self._capacity, raw)

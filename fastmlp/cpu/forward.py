@@ -5,17 +5,32 @@ import threading
 import numpy as np
 
 from fastmlp.cpu.compile import entry, kernel
-from fastmlp.cpu.data import as_kernel_input, encode, rows_of
+from fastmlp.cpu.data import as_kernel_input, encode, read_only, rows_of
 from fastmlp.cpu.elementwise import ACTIVATION_CODES, activate
 from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, width
-from fastmlp.cpu.layout import BLOCK_ROWS, ERROR, FIELDS, HEAD, N_LAYERS, OUTPUTS, ROW_STRIDE, Layout, lanes_of
+from fastmlp.cpu.layout import (
+    BIAS,
+    BLOCK_ROWS,
+    FIELDS,
+    HEAD,
+    N_LAYERS,
+    OUTPUT,
+    OUTPUTS,
+    ROW_STRIDE,
+    WEIGHT,
+    WEIGHT_STRIDE,
+    Layout,
+    lanes_of,
+)
 from fastmlp.cpu.output import LOSS_CODES, output_activation
-from fastmlp.cpu.rows import forward_rows
+from fastmlp.cpu.rows import forward_rows, gather
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.network import Network
 
-FEW_ROWS = 32  # so few go through the weights as they lie: to copy them into panels would take longer
-WORK_PER_THREAD = 20_000_000  # multiply-adds that make a thread worth its start
+# So few rows, or products, go through the weights as they lie: to copy them into panels would take longer.
+FEW_ROWS = 6
+FEW_PRODUCTS = 250_000
+WORK_PER_THREAD = 50_000_000  # multiply-adds that make a thread worth its start
 
 
 @kernel
@@ -36,9 +51,15 @@ def forward_blocks(out, memory, plan, X, order, block_rows, loss):
         rows = min(block_rows, order.size - start)
         forward_rows(memory, plan, X, order[start : start + rows], (0, rows))
         if loss >= 0:
-            output_activation(loss, memory, last[ERROR], row_stride, (0, rows), n_outputs)
+            output_activation(loss, memory, last[OUTPUT], row_stride, (0, rows), n_outputs)
         for row in range(rows):
-            copy_output(out, memory, last[ERROR], row_stride, row, start + row, n_outputs)
+            copy_output(out, memory, last[OUTPUT], row_stride, row, start + row, n_outputs)
+
+
+@entry
+def pack(memory, place, stride, matrix, rows):
+    """memory: [panels][rows][lanes] at `place` <- matrix[rows]."""
+    gather(memory, place, stride, matrix, rows, 0, rows.size)
 
 
 @entry
@@ -99,13 +120,21 @@ def _forward_few(network, coefs, intercepts, X, raw):
     return X
 
 
-def forward_packed(layout: Layout, X, block_rows: int, raw: bool) -> np.ndarray:
-    """Return the outputs for X at the parameters in the buffer of `layout`."""
-    layout.set_batch(block_rows)
+def forward_packed(layout: Layout, plan: np.ndarray, X, block_rows: int, raw: bool) -> np.ndarray:
+    """Return the outputs for X at the parameters in the buffer of `layout`, whose plan or a thread's is given."""
     out = np.empty((X.shape[0], layout.network.widths[-1]), dtype=layout.dtype)
     code = -1 if raw else LOSS_CODES[layout.network.loss]
-    forward_blocks(out, layout.memory, layout.plan, as_kernel_input(X), np.arange(X.shape[0]), block_rows, code)
+    forward_blocks(out, layout.memory, plan, as_kernel_input(X), np.arange(X.shape[0]), block_rows, code)
     return out
+
+
+def _pack_parameters(layout, coefs, intercepts):
+    """Copy weights and biases into a buffer for prediction."""
+    for record, weight, bias in zip(layout.layers, coefs, intercepts, strict=True):
+        rows = np.arange(len(weight))
+        weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias).reshape(1, -1)
+        pack(layout.memory, record[WEIGHT], record[WEIGHT_STRIDE], read_only(weight), rows)
+        pack(layout.memory, record[BIAS], layout.lanes, read_only(bias), rows[:1])
 
 
 def forward(
@@ -137,22 +166,25 @@ def forward(
         Of X's dtype.
     """
     n_rows = X.shape[0]
-    if n_rows <= FEW_ROWS and isinstance(X, np.ndarray):
+    products = n_rows * network.n_parameters
+    if isinstance(X, np.ndarray) and (n_rows <= FEW_ROWS or products <= FEW_PRODUCTS):
         return _forward_few(network, coefs, intercepts, X, raw)
-    wanted = min(resolve_threads(n_threads), max(1, n_rows * network.n_parameters // WORK_PER_THREAD))
+    wanted = min(resolve_threads(n_threads), max(1, products // WORK_PER_THREAD))
     rows = min(n_rows, BLOCK_ROWS)
-
-    def part(first, last):
-        layout = encode(network, X.dtype, rows, 1, isinstance(X, np.ndarray))
-        layout.write(coefs, intercepts)
-        out[first:last] = forward_packed(layout, rows_of(X, first, last), rows, raw)
-
+    layout = encode(network, X.dtype, rows, wanted, isinstance(X, np.ndarray), training=False)
+    layout.set_batch(rows)
+    _pack_parameters(layout, coefs, intercepts)
     out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
+
+    def part(thread):
+        first, last = edges[thread : thread + 2]
+        out[first:last] = forward_packed(layout, layout.plan_of(thread), rows_of(X, first, last), rows, raw)
+
     edges = [n_rows * i // wanted for i in range(wanted + 1)]
-    helpers = [threading.Thread(target=part, args=edges[i : i + 2]) for i in range(1, wanted)]
+    helpers = [threading.Thread(target=part, args=(thread,)) for thread in range(1, wanted)]
     for helper in helpers:
         helper.start()
-    part(*edges[:2])
+    part(0)
     for helper in helpers:
         helper.join()
     return out

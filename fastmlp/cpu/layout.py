@@ -5,6 +5,8 @@ rows are
 contiguous. The same layout serves as vector operand (whole registers) and as broadcast operand (rows a register apart).
 """
 
+from itertools import chain, pairwise
+
 import numpy as np
 from numba import from_dtype
 
@@ -55,56 +57,74 @@ def lanes_of(dtype: np.dtype) -> int:
 class Layout:
     """The buffer of a network: parameters, optimizer state, gradient, activations and errors of a block of rows.
 
-    Parameters, both moments and the gradient have one layout; FIRST, SECOND and GRADIENT are the distances.
+    Parameters, both moments and the gradient have one layout; FIRST, SECOND and GRADIENT are the distances. To train,
+    all threads work on one block of rows. To predict (`training` false), each has a block of its own, and there is
+    place for the parameters and activations only, which hold no numbers yet.
     """
 
-    def __init__(self, network: Network, dtype: np.dtype, rows: int, n_threads: int, dense_input: bool = True):
+    def __init__(
+        self,
+        network: Network,
+        dtype: np.dtype,
+        rows: int,
+        n_threads: int,
+        dense_input: bool = True,
+        training: bool = True,
+    ):
         self.network, self.dtype, self.lanes = network, np.dtype(dtype), lanes_of(dtype)
-        n_layers = len(network.widths) - 1
-        self.plan = np.zeros(HEAD + FIELDS * n_layers, dtype=np.int64)
-        self.layers = self.plan[HEAD:].reshape(n_layers, FIELDS)
-        self.n_tiles = 0
-        self._size = 0
-        for record, inputs, outputs in zip(self.layers, network.widths[:-1], network.widths[1:], strict=True):
-            self._place_parameters(record, inputs, outputs)
+        head, self._size, self.n_tiles = [0] * HEAD, 0, 0
+        head[N_LAYERS] = len(network.widths) - 1
+        records = [self._place_parameters(head, *widths) for widths in pairwise(network.widths)]
         self.parameters_size = self._size
-        self.plan[[N_LAYERS, FIRST, SECOND, GRADIENT]] = n_layers, *(self._size * np.arange(1, 4))
-        self._size *= 4
-        self._place_rows(min(rows, BLOCK_ROWS), dense_input)
-        self.plan[ZEROS] = self._take(max(PANELS, ROWS) * self.lanes)
-        self.plan[SCRATCH_SIZE] = PANELS * ROWS * self.lanes
-        self.plan[SCRATCH] = self._take(self.plan[SCRATCH_SIZE] * n_threads)
+        if training:
+            head[FIRST], head[SECOND], head[GRADIENT] = (self._size * i for i in (1, 2, 3))
+            self._size *= 4
+        first = self._size
+        self._place_rows(records, min(rows, BLOCK_ROWS), dense_input, training)
+        self._block_size = self._size - first
+        if training:
+            head[ZEROS] = self._take(max(PANELS, ROWS) * self.lanes)
+            head[SCRATCH_SIZE] = PANELS * ROWS * self.lanes
+            head[SCRATCH] = self._take(head[SCRATCH_SIZE] * n_threads)
+        else:
+            self._take(self._block_size * (n_threads - 1))
+        self.plan = np.array([*head, *chain.from_iterable(records)], dtype=np.int64)
+        self.layers = self.plan[HEAD:].reshape(-1, FIELDS)
         spare = ALIGNMENT // self.dtype.itemsize
-        whole = np.zeros(self._size + spare, dtype=self.dtype)
+        whole = (np.zeros if training else np.empty)(self._size + spare, dtype=self.dtype)
         start = -whole.ctypes.data % ALIGNMENT // self.dtype.itemsize
         self.memory = whole[start : start + self._size]
 
     def _take(self, size):
-        start, self._size = self._size, self._size + int(size)
+        start, self._size = self._size, self._size + size
         return start
 
     def _panels(self, columns):
         return -(-columns // self.lanes)
 
-    def _place_parameters(self, record, inputs, outputs):
+    def _place_parameters(self, head, inputs, outputs):
+        """Return the record of a layer, with the place of its parameters."""
         panels, tiles = self._panels(outputs), -(-inputs // ROWS)
-        stride = padded_rows(inputs) * self.lanes
-        record[[INPUTS, OUTPUTS, IN_PANELS, OUT_PANELS]] = inputs, outputs, self._panels(inputs), panels
-        record[[WEIGHT, WEIGHT_STRIDE]] = self._take(panels * stride), stride
+        record = [0] * FIELDS
+        record[INPUTS], record[OUTPUTS] = inputs, outputs
+        record[IN_PANELS], record[OUT_PANELS] = self._panels(inputs), panels
+        record[WEIGHT_STRIDE] = padded_rows(inputs) * self.lanes
+        record[WEIGHT] = self._take(panels * record[WEIGHT_STRIDE])
         record[BIAS] = self._take(panels * self.lanes)
-        record[[COST_BEFORE, TILES_BEFORE]] = self.plan[COST], self.n_tiles
-        self.plan[COST] += panels * tiles
+        record[COST_BEFORE], record[TILES_BEFORE] = head[COST], self.n_tiles
+        head[COST] += panels * tiles
         self.n_tiles += -(-panels // PANELS) * tiles
+        return record
 
-    def _place_rows(self, rows, dense_input):
+    def _place_rows(self, records, rows, dense_input, training):
         stride = padded_rows(rows) * self.lanes
-        below = self._take(self.layers[0, IN_PANELS] * stride) if dense_input else 0
-        for index, record in enumerate(self.layers):
+        below = self._take(records[0][IN_PANELS] * stride) if dense_input else 0
+        for index, record in enumerate(records):
             record[INPUT] = below
-            record[ERROR] = self._take(record[OUT_PANELS] * stride)
-            last = index == len(self.layers) - 1
-            below = record[OUTPUT] = record[ERROR] if last else self._take(record[OUT_PANELS] * stride)
-            if index > 0:
+            below = record[OUTPUT] = record[ERROR] = self._take(record[OUT_PANELS] * stride)
+            if training and index < len(records) - 1:
+                record[ERROR] = self._take(record[OUT_PANELS] * stride)
+            if training and index > 0:
                 transposed_rows = max(padded_rows(record[OUTPUTS]), record[OUT_PANELS] * self.lanes)
                 record[TRANSPOSED_STRIDE] = transposed_rows * self.lanes
                 record[TRANSPOSED] = self._take(record[IN_PANELS] * record[TRANSPOSED_STRIDE])
@@ -112,6 +132,12 @@ class Layout:
     def set_batch(self, batch_size: int) -> None:
         """Set the stride of activations and errors to suit batches of this size."""
         self.plan[ROW_STRIDE] = padded_rows(min(batch_size, BLOCK_ROWS)) * self.lanes
+
+    def plan_of(self, thread: int) -> np.ndarray:
+        """Return the plan with a thread's own block of rows, to predict."""
+        plan = self.plan.copy()
+        plan[HEAD:].reshape(-1, FIELDS)[:, [INPUT, OUTPUT, ERROR]] += thread * self._block_size
+        return plan
 
     def _panel_view(self, start, stride, rows, panels):
         whole = self.memory[start : start + panels * stride].reshape(panels, stride)

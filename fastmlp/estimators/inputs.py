@@ -9,7 +9,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
-PLAIN_SIZE = 4096  # up to so many numbers, the short check of `validated_for_prediction` is the faster one
+PLAIN_SIZE = 100_000  # up to so many numbers, the short check of `validated_for_prediction` is the faster one
 
 
 @contextmanager
