@@ -51,6 +51,7 @@ class Engine:
         self.network = network
         self.dtype = np.dtype(dtype)
         self.state = np.zeros((2, network.n_parameters), self.dtype)
+        self.step = 0  # how many were taken, as `run_epoch` counts them
 
     def __enter__(self) -> Engine:
         return self
@@ -89,8 +90,9 @@ class Engine:
                 rows = order[start : start + batch_size]
                 loss, gradient = self._loss_and_gradient(rows, alpha)
                 if gradient is not None:
-                    self._step(gradient, update, update.step + number + 1)
+                    self._take_step(gradient, update, update.step + number + 1)
                     total += loss * len(rows)
+                self.step = update.step + number + 1
         return total / len(order)
 
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
@@ -134,7 +136,7 @@ class Engine:
                 error = (error @ weights.T) * DERIVATIVES[self.network.activations[layer - 1]](activation)
         return float(loss), flatten(coefs, intercepts)
 
-    def _step(self, gradient: np.ndarray, update: Update, step: int) -> None:
+    def _take_step(self, gradient: np.ndarray, update: Update, step: int) -> None:
         if update.name == "sgd":
             learning_rate, momentum, nesterov = update.constants
             velocity = momentum * self.state[0] - learning_rate * gradient
@@ -174,7 +176,7 @@ def row_losses(loss: str, targets: np.ndarray, output: np.ndarray) -> np.ndarray
     if loss == "squared_error":  # the mean over the outputs, although the gradient is that of the sum
         return 0.5 * np.mean((targets - output) ** 2, axis=1)
     if loss == "poisson":
-        return np.sum(xlogy(targets, targets / output) - targets + output, axis=1)
+        return np.sum(xlogy(targets, targets) - xlogy(targets, output) - targets + output, axis=1)
     epsilon = np.finfo(output.dtype).eps
     probability = np.clip(output, epsilon, 1 - epsilon)
     if loss == "log_loss":

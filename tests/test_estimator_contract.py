@@ -23,6 +23,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastmlp
+from fastmlp import reference
+from fastmlp.cpu.threads import Pace
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -264,6 +266,34 @@ def test_ctrl_c_keeps_the_weights_so_far(estimator, monkeypatch):
     assert stopped.n_iter_ == len(stopped.loss_curve_) == 3
     assert stopped.t_ == 3 * len(y)
     np.testing.assert_array_equal(stopped.coefs_[0], three.coefs_[0])
+
+
+@pytest.mark.usefixtures("each_engine")
+def test_ctrl_c_within_an_epoch_counts_the_steps_taken(estimator, monkeypatch):
+    """Adam's correction of the bias in the next epoch depends on the count."""
+    settings = {"batch_size": 20, "shuffle": False, "random_state": 0}
+    classes = {"classes": np.unique(y)} if estimator is fastmlp.MLPClassifier else {}
+    two_steps = estimator(**settings).partial_fit(X[:40], y[:40], **classes)
+
+    def interrupt_at_call(owner, name, number):
+        method, calls = getattr(owner, name), []
+
+        def interrupted(*arguments):
+            calls.append(1)
+            if len(calls) == number:
+                raise KeyboardInterrupt
+            return method(*arguments)
+
+        monkeypatch.setattr(owner, name, interrupted)
+
+    interrupt_at_call(reference.Engine, "_take_step", 3)
+    monkeypatch.setattr(Pace, "next", lambda pace: (1, 1))  # jobs of one batch
+    interrupt_at_call(Pace, "done", 2)
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        stopped = estimator(**settings).fit(X, y)
+    assert stopped._optimizer.step == 2
+    for ours, expected in zip(stopped.coefs_, two_steps.coefs_, strict=True):
+        np.testing.assert_array_equal(ours, expected)
 
 
 def test_ctrl_c_in_lbfgs(estimator, monkeypatch):

@@ -137,3 +137,8 @@ def test_flatten_and_back():
         for array, original in zip(arrays, expected, strict=True):
             np.testing.assert_array_equal(array, original)
             assert array.base is None
+
+
+def test_poisson_loss_of_nothing_predicted_where_nothing_came():
+    with np.errstate(all="raise"):
+        assert row_losses("poisson", np.zeros((1, 1)), np.zeros((1, 1))) == [0.0]

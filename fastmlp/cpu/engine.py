@@ -105,6 +105,11 @@ class Engine:
         moments = [flatten(*self._layout.read(slot * distance)) for slot in range(1, self._n_slots + 1)]
         return np.array(moments, dtype=self.dtype).reshape(self._n_slots, -1)
 
+    @property
+    def step(self) -> int:
+        """How many steps were taken, as `run_epoch` counts them: also within an epoch that was interrupted."""
+        return int(self._control[STEP]) - 1
+
     def is_finite(self) -> bool:
         """Return whether all parameters are finite."""
         return bool(np.isfinite(self._layout.memory[: self._layout.parameters_size]).all())
@@ -129,7 +134,6 @@ class Engine:
             batches = -(-(row - control[FIRST_ROW]) // batch_size)
             if measured:
                 self._pace.done(team, batches, time.perf_counter() - start)
-            control[STEP] += batches
         return numbers[LOSS_SUM]
 
     def _gather_team(self, wanted):

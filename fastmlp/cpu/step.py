@@ -106,6 +106,7 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
     thread, team = worker
     weight_sum = sum_of_weights(weights, order, first, last)
     if not weight_sum > 0.0:
+        barrier(control, team)  # a leader that ran ahead would change the job before all have read it
         return
     code, alpha = control[UPDATE], numbers[ALPHA]
     hyperparameters = (
@@ -142,6 +143,8 @@ def train_batches(memory, numbers, plan, control, X, targets, weights, order, wo
         last = min(first + control[BATCH], control[LAST_ROW])
         train_batch(memory, numbers, plan, control, X, targets, weights, order, (first, last, step), worker)
         step += 1
+    if worker[0] == 0:  # all of the team have read it
+        control[STEP] = step
 
 
 @inlined

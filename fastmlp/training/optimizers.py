@@ -68,9 +68,9 @@ class SGD:
         """Return the constants of the next epoch."""
         return Update("sgd", (self.learning_rate, float(self.momentum), float(self.nesterovs_momentum)), self.step)
 
-    def advance(self, n_steps: int) -> None:
-        """Count the steps of a finished epoch."""
-        self.step += n_steps
+    def advance(self, step: int) -> None:
+        """Take note of how many steps were taken so far."""
+        self.step = step
 
     def iteration_ends(self, n_samples_seen: int) -> None:
         """Set the learning rate for the next epoch, given the number of rows seen in all epochs so far."""
@@ -120,11 +120,12 @@ class Adam:
         constants = (self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
         return Update("adam", tuple(float(constant) for constant in constants), self.step)
 
-    def advance(self, n_steps: int) -> None:
-        """Count the steps of a finished epoch; `learning_rate` becomes that of the last of them."""
-        self.step += n_steps
-        correction = np.sqrt(1 - self.beta_2**self.step) / (1 - self.beta_1**self.step)
-        self.learning_rate = float(self.learning_rate_init * correction)
+    def advance(self, step: int) -> None:
+        """Take note of how many steps were taken so far; `learning_rate` becomes that of the last of them."""
+        self.step = step
+        if step > 0:
+            correction = np.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
+            self.learning_rate = float(self.learning_rate_init * correction)
 
     def iteration_ends(self, n_samples_seen: int) -> None:
         """Do nothing: Adam has no schedule."""

@@ -131,14 +131,15 @@ def train(
     history.set_early_stopping(score is not None)
     best = engine.get_parameters() if score is not None else None
     order = np.arange(n_samples, dtype=np.int64)
-    n_steps = -(-n_samples // schedule.batch_size)
     n_iter = 0
     try:
         while n_iter < schedule.max_iter:
             if schedule.shuffle:
                 order = _shuffled(order, random_state)
-            loss = engine.run_epoch(order, schedule.batch_size, schedule.alpha, optimizer.update())
-            optimizer.advance(n_steps)
+            try:
+                loss = engine.run_epoch(order, schedule.batch_size, schedule.alpha, optimizer.update())
+            finally:
+                optimizer.advance(max(optimizer.step, engine.step))
             n_iter += 1
             history.n_samples_seen += n_samples
             history.loss_curve.append(loss)
