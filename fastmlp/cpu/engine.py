@@ -160,4 +160,6 @@ class Engine:
     def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:
         """Return the outputs for rows X (n, features) at the present parameters, (n, outputs)."""
         self._layout.set_batch(self._capacity)
-        return forward_packed(self._layout, self._layout.plan, X, self._capacity, raw)
+        out = np.empty((X.shape[0], self.network.widths[-1]), dtype=self.dtype)
+        forward_packed(out, self._layout, self._layout.plan, X, self._capacity, raw)
+        return out

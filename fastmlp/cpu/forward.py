@@ -120,12 +120,10 @@ def _forward_few(network, coefs, intercepts, X, raw):
     return X
 
 
-def forward_packed(layout: Layout, plan: np.ndarray, X, block_rows: int, raw: bool) -> np.ndarray:
-    """Return the outputs for X at the parameters in the buffer of `layout`, whose plan or a thread's is given."""
-    out = np.empty((X.shape[0], layout.network.widths[-1]), dtype=layout.dtype)
+def forward_packed(out: np.ndarray, layout: Layout, plan: np.ndarray, X, block_rows: int, raw: bool) -> None:
+    """out <- the outputs for X at the parameters in the buffer of `layout`; plan: the layout's, or a thread's."""
     code = -1 if raw else LOSS_CODES[layout.network.loss]
     forward_blocks(out, layout.memory, plan, as_kernel_input(X), np.arange(X.shape[0]), block_rows, code)
-    return out
 
 
 def _pack_parameters(layout, coefs, intercepts):
@@ -178,7 +176,7 @@ def forward(
 
     def part(thread):
         first, last = edges[thread : thread + 2]
-        out[first:last] = forward_packed(layout, layout.plan_of(thread), rows_of(X, first, last), rows, raw)
+        forward_packed(out[first:last], layout, layout.plan_of(thread), rows_of(X, first, last), rows, raw)
 
     edges = [n_rows * i // wanted for i in range(wanted + 1)]
     helpers = [threading.Thread(target=part, args=(thread,)) for thread in range(1, wanted)]

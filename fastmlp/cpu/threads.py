@@ -100,6 +100,7 @@ class Pace:
         if self._trial is None and len(self.choices) > 1:
             now = time.perf_counter()
             self._trial = next((choice for choice in self.choices if now >= self._trial_at[choice]), None)
+            self._missed = 0
             if self._trial is not None and self._trial != best:
                 self._rates[self._trial].clear()  # what was true then may not be now
         self.wanted, seconds = (best, self.JOB_SECONDS) if self._trial is None else (self._trial, self.TRIAL_SECONDS)
@@ -117,4 +118,4 @@ class Pace:
         wait = max(self.TRIAL_EVERY, 40 * enough * seconds)
         self._trial_at[choice] = max(self._trial_at[choice], time.perf_counter() + wait)
         if choice == self._trial and len(self._rates[choice]) + self._missed >= enough:
-            self._trial, self._missed = None, 0
+            self._trial = None
