@@ -10,6 +10,7 @@ from fastmlp.cpu.lanes import horizontal_maximum, horizontal_sum, keep_first, lo
 from fastmlp.formulas.elementary import exponential, maximum
 from fastmlp.formulas.losses import LOSSES, cross_entropy
 
+N_UNIT_LOSSES = len(LOSSES)  # the softmax's is the next code
 LOSS_CODES = {name: code for code, name in enumerate([*LOSSES, "log_loss"])}
 
 
@@ -19,32 +20,32 @@ def row_weight(weights, index):
     return weights[index] if weights.size > 0 else weights.dtype.type(1)
 
 
-def _make_unit_loss(formulas):
-    activation, loss, averaged = formulas.activation, formulas.value, formulas.averaged
+_unit_activation = by_code([formulas.activation for formulas in LOSSES.values()])
+_unit_loss = by_code([formulas.value for formulas in LOSSES.values()])
+_AVERAGED = tuple(formulas.averaged for formulas in LOSSES.values())
 
-    @kernel
-    def output_error(memory, row_losses, output, row_stride, targets, weights, order, span, n_outputs):
-        """Replace the preactivations of rows by the errors weight * (activation - target), and write the rows' losses.
 
-        span: (first row, last row). targets, weights: of all the data, whose row order[row] is row `row` here.
-        """
-        lanes = width(memory)
-        for row in range(span[0], span[1]):
-            weight = row_weight(weights, order[row])
-            target = order[row] * n_outputs
-            place = output + row * lanes
-            total = repeat(memory, 0.0)
-            for first in range(0, n_outputs, lanes):
-                count = min(lanes, n_outputs - first)
-                y = load_first(targets, target + first, count)
-                a = activation(load(memory, place))
-                total = total + keep_first(loss(y, a), count, 0.0)
-                store(memory, place, keep_first((a - y) * weight, count, 0.0))
-                place += row_stride
-            row_loss = horizontal_sum(total)
-            row_losses[row] = weight * (row_loss / n_outputs if averaged else row_loss)
+@kernel
+def _unit_error(loss, memory, row_losses, output, row_stride, targets, weights, order, span, n_outputs):
+    """Replace the preactivations of rows by the errors weight * (activation - target), and write the rows' losses.
 
-    return output_error
+    span: (first row, last row). targets, weights: of all the data, whose row order[row] is row `row` here.
+    """
+    lanes = width(memory)
+    for row in range(span[0], span[1]):
+        weight = row_weight(weights, order[row])
+        target = order[row] * n_outputs
+        place = output + row * lanes
+        total = repeat(memory, 0.0)
+        for first in range(0, n_outputs, lanes):
+            count = min(lanes, n_outputs - first)
+            y = load_first(targets, target + first, count)
+            a = _unit_activation(loss, load(memory, place))
+            total = total + keep_first(_unit_loss(loss, y, a), count, 0.0)
+            store(memory, place, keep_first((a - y) * weight, count, 0.0))
+            place += row_stride
+        row_loss = horizontal_sum(total)
+        row_losses[row] = weight * (row_loss / n_outputs if _AVERAGED[loss] else row_loss)
 
 
 @kernel
@@ -76,7 +77,7 @@ def softmax(memory, output, row_stride, span, n_outputs):
 
 @kernel
 def _softmax_error(memory, row_losses, output, row_stride, targets, weights, order, span, n_outputs):
-    """As the kernel of a unit loss, for the softmax and the index of the row's class as target."""
+    """As for the unit losses, with the softmax and the index of a row's class as target."""
     lanes = width(memory)
     softmax(memory, output, row_stride, span, n_outputs)
     for row in range(span[0], span[1]):
@@ -95,22 +96,23 @@ def _softmax_error(memory, row_losses, output, row_stride, targets, weights, ord
                 store(memory, block, load(memory, block) * weight)
 
 
-output_error = by_code([*map(_make_unit_loss, LOSSES.values()), _softmax_error])
+@kernel
+def output_error(loss, *args):
+    """Take rows from their preactivations to errors and losses, by the code of the loss."""
+    if loss < N_UNIT_LOSSES:
+        _unit_error(loss, *args)
+    else:
+        _softmax_error(*args)
 
 
-def _make_unit_activation(formulas):
-    activation = formulas.activation
-
-    @kernel
-    def apply(memory, output, row_stride, span, n_outputs):
-        """Replace the preactivations of rows span[0] to span[1] by the activations."""
-        lanes = width(memory)
-        for panel in range((n_outputs + lanes - 1) // lanes):
-            start = output + panel * row_stride
-            for place in range(start + span[0] * lanes, start + span[1] * lanes, lanes):
-                store(memory, place, activation(load(memory, place)))
-
-    return apply
-
-
-output_activation = by_code([*map(_make_unit_activation, LOSSES.values()), softmax])
+@kernel
+def output_activation(loss, memory, output, row_stride, span, n_outputs):
+    """Replace the preactivations of rows span[0] to span[1] by the activations that belong to a loss."""
+    if loss == N_UNIT_LOSSES:
+        softmax(memory, output, row_stride, span, n_outputs)
+        return
+    lanes = width(memory)
+    for panel in range((n_outputs + lanes - 1) // lanes):
+        start = output + panel * row_stride
+        for place in range(start + span[0] * lanes, start + span[1] * lanes, lanes):
+            store(memory, place, _unit_activation(loss, load(memory, place)))
