@@ -7,26 +7,6 @@ from fastmlp.formulas.activations import ACTIVATIONS
 ACTIVATION_CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
 
 
-def _make_value(formula):
-    @kernel
-    def apply(memory, block, count):
-        """memory[block : block + count] = formula(memory[block : block + count])."""
-        for i in range(block, block + count, width(memory)):
-            store(memory, i, formula(load(memory, i)))
-
-    return apply
-
-
-def _make_derivative(formula):
-    @kernel
-    def apply(memory, error, activation, count):
-        """memory[error : error + count] *= formula(memory[activation : activation + count])."""
-        for i in range(0, count, width(memory)):
-            store(memory, error + i, load(memory, error + i) * formula(load(memory, activation + i)))
-
-    return apply
-
-
 def by_code(kernels):
     """Return the kernel (code, *args) that runs kernels[code](*args).
 
@@ -65,5 +45,19 @@ def by_code(kernels):
     return choose if count > 5 else choose_of_few
 
 
-activate = by_code([_make_value(activation.value) for activation in ACTIVATIONS.values()])
-multiply_by_derivative = by_code([_make_derivative(activation.derivative) for activation in ACTIVATIONS.values()])
+_value = by_code([activation.value for activation in ACTIVATIONS.values()])
+_derivative = by_code([activation.derivative for activation in ACTIVATIONS.values()])
+
+
+@kernel
+def activate(code, memory, block, count):
+    """memory[block : block + count] = activation(memory[block : block + count])."""
+    for i in range(block, block + count, width(memory)):
+        store(memory, i, _value(code, load(memory, i)))
+
+
+@kernel
+def multiply_by_derivative(code, memory, error, activation, count):
+    """memory[error : error + count] *= derivative(memory[activation : activation + count])."""
+    for i in range(0, count, width(memory)):
+        store(memory, error + i, load(memory, error + i) * _derivative(code, load(memory, activation + i)))
