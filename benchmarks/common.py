@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -23,15 +24,20 @@ from threadpoolctl import ThreadpoolController
 import fastmlp
 from fastmlp.__main__ import processor_name
 from fastmlp.cpu import describe
+from fastmlp.cpu.lanes import width
+from fastmlp.cpu.layout import lanes_of
+from fastmlp.cpu.multiply import rows_product
+from fastmlp.cpu.target import PANELS, ROWS
 
 PAUSE = 0.2  # seconds
+PROTOTYPE_PEAK = 500.0  # GFLOP/s of both cores
 
 
 class Shape(NamedTuple):
     """A network for classification, its batches and its data.
 
     `prototype_ms`: milliseconds an epoch of the prototype of this engine, and of scikit-learn with kernels for AVX2 and
-    for AVX-512 in its BLAS, on the machine where the engine was designed: two cores with AVX-512.
+    for AVX-512 in its BLAS, on the machine where the engine was designed: two cores with AVX-512, PROTOTYPE_PEAK.
     `epochs` is how many are timed: scikit-learn takes about a second for them.
     """
 
@@ -146,6 +152,36 @@ def format_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     )
+
+
+@numba.njit(nogil=True, _nrt=False)
+def _multiply_tiles(memory, depth, count):
+    """Multiply `count` times what stays in the first-level cache: a register tile's rows and columns, `depth` deep."""
+    lanes = width(memory)
+    left = PANELS * ROWS * lanes
+    right = left + depth * ROWS
+    for _ in range(count):
+        rows_product(
+            PANELS, memory, 0, right, left, right, ROWS * lanes, depth * lanes, np.int64(0), np.int64(ROWS), depth
+        )
+
+
+def measured_peak(threads: int, dtype: str = "float32") -> float:
+    """Return the GFLOP/s of multiply-adds that so many threads reach together on data in their first-level caches."""
+    depth, count, lanes = 128, 100_000, lanes_of(dtype)
+    memories = [np.zeros((PANELS * ROWS + depth * ROWS // lanes + depth * PANELS) * lanes, dtype)] * threads
+    memories = [memory.copy() for memory in memories]
+    _multiply_tiles(memories[0], depth, 1)
+
+    def once():
+        team = [threading.Thread(target=_multiply_tiles, args=(memory, depth, count)) for memory in memories]
+        for thread in team:
+            thread.start()
+        for thread in team:
+            thread.join()
+
+    fastest = min(seconds(once) for _ in range(20))  # a peak: whatever disturbs makes it less
+    return threads * count * 2 * depth * ROWS * PANELS * lanes / fastest / 1e9
 
 
 def blas_kernel() -> str:

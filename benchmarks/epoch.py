@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.common import (
+    PROTOTYPE_PEAK,
     SHAPES,
     Shape,
     blas_kernel,
@@ -29,6 +30,7 @@ from benchmarks.common import (
     interleave,
     machine,
     make_model,
+    measured_peak,
     seconds,
     summarise,
 )
@@ -75,14 +77,18 @@ def best_kernels():
             os.environ["OPENBLAS_CORETYPE"] = before
 
 
+def thread_name(count: int) -> str:
+    """Return what the table calls fastmlp with so many threads."""
+    return f"fastmlp, {count} thread{'s' * (count > 1)}"
+
+
 def competitors(
     shape: Shape, rows: int, threads: int, process: ProcessPoolExecutor | None
 ) -> dict[str, Callable[[int], float]]:
     """Return a function for each, that measures the seconds of one epoch over so many."""
     functions = {"scikit-learn": partial(epoch_seconds, "scikit-learn", shape, rows)}
     for count in sorted({1, threads}):
-        name = f"fastmlp, {count} thread{'s' * (count > 1)}"
-        functions[name] = partial(epoch_seconds, "fastmlp", shape, rows, n_threads=count)
+        functions[thread_name(count)] = partial(epoch_seconds, "fastmlp", shape, rows, n_threads=count)
     if process is not None:
         functions[f"scikit-learn, {KERNELS}"] = lambda epochs: process.submit(
             epoch_seconds, "scikit-learn", shape, rows, epochs
@@ -116,26 +122,28 @@ def measure(shape: Shape, repeats: int, threads: int, quick: bool, process: Proc
         "rows": rows,
         "seconds": times,
         "ratio": {name: default / medians[name] for name in ours},
+        "prototype GFLOP/s": shape.flop_per_row * shape.rows / prototype / 1e6,
         "prototype ratio": [theirs / prototype for theirs in scikit_learn],
         "GFLOP/s": {name: shape.flop_per_row * rows / medians[name] / 1e9 for name in times},
     }
 
 
-def format_results(results: list[dict]) -> str:
-    """Return the table: medians with quartiles in milliseconds."""
+def format_results(results: list[dict], peaks: dict[str, float]) -> str:
+    """Return the table: medians with quartiles in milliseconds; `peaks`: GFLOP/s for each of ours."""
     names = list(results[0]["seconds"])
     ours = list(results[0]["ratio"])
     header = ["network", "batch", "rows", *(f"{name}, ms" for name in names)]
     header += [f"{name.removeprefix('fastmlp, ')}: ratio" for name in ours]
     header += ["prototype: ratio to AVX2 BLAS", "to AVX-512 BLAS"]
-    header += [f"{name.removeprefix('fastmlp, ')}: GFLOP/s" for name in ours]
+    header += [f"{name.removeprefix('fastmlp, ')}: % of peak" for name in ours] + ["prototype: % of peak"]
     table = []
     for result in results:
         row = [result["shape"], str(result["batch"]), f"{result['rows']:,}"]
         row += [format_spread(result["seconds"][name], unit=1e3) for name in names]
         row += [f"{result['ratio'][name]:.1f}" for name in ours]
         row += [f"{ratio:.1f}" for ratio in result["prototype ratio"]]
-        row += [format_number(result["GFLOP/s"][name]) for name in ours]
+        row += [f"{100 * result['GFLOP/s'][name] / peaks[name]:.0f}" for name in ours]
+        row += [f"{100 * result['prototype GFLOP/s'] / PROTOTYPE_PEAK:.0f}"]
         table.append(row)
     return format_table(header, table)
 
@@ -145,7 +153,8 @@ Milliseconds an epoch: median (quartiles). Adam, float32, relu, classification; 
 An epoch is the difference of two fits with different max_iter, divided by the difference of max_iter.
 ratio: scikit-learn with its default BLAS kernels / fastmlp. prototype: the same where the engine was designed, for two
 kinds of BLAS kernels; see above which are the default here.
-GFLOP/s: useful multiply-adds of forward, backward and gradient, two operations each.
+% of peak: useful multiply-adds of forward, backward and gradient a second, two operations each, of what as many threads
+reach on data in their first-level caches, measured in this run; the prototype's of its machine's peak.
 Before it is timed, each network is checked to have scikit-learn's losses (relative {LOSS_TOLERANCE:g}, two epochs)."""
 
 
@@ -163,13 +172,25 @@ def main(arguments: list[str] | None = None) -> None:
     threads = facts["threads"]
     repeats = options.repeats or (3 if options.quick else 9)
     shapes = [shape for shape in SHAPES if not options.shape or shape.name in options.shape]
+    peaks = {thread_name(count): measured_peak(count) for count in sorted({1, threads})}
     with best_kernels() as process:
         results = [measure(shape, repeats, threads, options.quick, process) for shape in shapes]
     if options.json:
-        print(json.dumps({"machine": facts, "repeats": repeats, "quick": options.quick, "results": results}, indent=2))
+        print(
+            json.dumps(
+                {"machine": facts, "repeats": repeats, "quick": options.quick, "peaks": peaks, "results": results},
+                indent=2,
+            )
+        )
         return
     print(format_machine(facts), f"{repeats} rounds" + ", --quick: not a measurement" * options.quick, sep="\n")
-    print("", format_results(results), "", NOTES, sep="\n")
+    print(
+        "peak: "
+        + ", ".join(
+            f"{format_number(peak)} GFLOP/s with {name.removeprefix('fastmlp, ')}" for name, peak in peaks.items()
+        )
+    )
+    print("", format_results(results, peaks), "", NOTES, sep="\n")
 
 
 if __name__ == "__main__":
