@@ -114,6 +114,24 @@ def test_batch_without_weight_takes_no_step():
         np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-14)
 
 
+def test_jobs_without_weight_run_in_teams(monkeypatch):
+    """Nothing is computed in most of these jobs: they end as soon as they begin, and the next one must wait for all."""
+    network = make_network((4, 5, 1))
+    X, targets, weight, parameters = make_problem(network, 400)
+    weight[np.random.default_rng(0).random(400) < 0.97] = 0
+    problem = (X, targets, weight, parameters)
+    serial = run(Engine, network, problem, np.float64, batch=4)
+    teams = set()
+    monkeypatch.setattr(cpu_engine.Pace, "next", lambda pace: (pace.choices[-1], 1))
+    monkeypatch.setattr(cpu_engine.Pace, "done", lambda pace, team, *_: teams.add(team))
+    for n_threads in (2, 3):
+        for _ in range(20):
+            threaded = run(Engine, network, problem, np.float64, batch=4, n_threads=n_threads)
+            for got, expected in zip(threaded, serial, strict=True):
+                np.testing.assert_array_equal(got, expected)
+    assert max(teams) > 1, "no job had helpers"
+
+
 @pytest.mark.parametrize("loss", OUTPUTS)
 @pytest.mark.parametrize("activation", ["logistic", "tanh", "relu"])
 @pytest.mark.parametrize("width", [1, ROWS + 1, TILE, 2 * TILE + 1])
