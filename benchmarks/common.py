@@ -22,14 +22,13 @@ from sklearn.neural_network import MLPClassifier as ScikitLearnMLPClassifier
 from threadpoolctl import ThreadpoolController
 
 import fastmlp
-from fastmlp.__main__ import processor_name
+from fastmlp.__main__ import PAUSE, processor_name
 from fastmlp.cpu import describe
 from fastmlp.cpu.lanes import width
 from fastmlp.cpu.layout import lanes_of
 from fastmlp.cpu.multiply import rows_product
 from fastmlp.cpu.target import PANELS, ROWS
 
-PAUSE = 0.2  # seconds
 PROTOTYPE_PEAK = 500.0  # GFLOP/s of both cores
 
 
@@ -116,7 +115,7 @@ def seconds(function: Callable[[], object]) -> float:
 def interleave(functions: dict[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
     """Call all in turn, `repeats` rounds, so that a change of the machine's load meets all; return their results.
 
-    The threads of a BLAS wait busily for a while after its last product: a pause keeps them off the next one's cores.
+    A pause keeps the threads that a BLAS leaves waiting off the next one's cores.
     """
     results = {name: [] for name in functions}
     for _ in range(repeats):
@@ -166,11 +165,11 @@ def _multiply_tiles(memory, depth, count):
         )
 
 
-def measured_peak(threads: int, dtype: str = "float32") -> float:
-    """Return the GFLOP/s of multiply-adds that so many threads reach together on data in their first-level caches."""
-    depth, count, lanes = 128, 100_000, lanes_of(dtype)
-    memories = [np.zeros((PANELS * ROWS + depth * ROWS // lanes + depth * PANELS) * lanes, dtype)] * threads
-    memories = [memory.copy() for memory in memories]
+def measured_peak(threads: int) -> float:
+    """Return the GFLOP/s of float32 multiply-adds that so many threads reach together on data in first-level caches."""
+    depth, count, lanes = 128, 100_000, lanes_of("float32")
+    size = PANELS * ROWS * lanes + depth * ROWS + depth * PANELS * lanes
+    memories = [np.zeros(size, "float32") for _ in range(threads)]
     _multiply_tiles(memories[0], depth, 1)
 
     def once():

@@ -102,14 +102,14 @@ def measure(shape: Shape, repeats: int, threads: int, quick: bool, process: Proc
     check_same_loss(shape, rows)
     # As many steps as otherwise, or an eighth: fewer would drown in what a fit does once.
     epochs = max(2, shape.epochs * shape.rows // rows // 8) if quick else shape.epochs
-    warm = {name: function(epochs) for name, function in competitors(shape, rows, threads, process).items()}
+    functions = competitors(shape, rows, threads, process)
+    warm = {name: function(epochs) for name, function in functions.items()}
     # As long for each: a processor that was idle needs some milliseconds to come to its full speed.
     longest = max(warm.values())
-    functions = {
-        name: partial(function, round(epochs * min(16, longest / warm[name])))
-        for name, function in competitors(shape, rows, threads, process).items()
+    as_long = {
+        name: partial(function, round(epochs * min(16, longest / warm[name]))) for name, function in functions.items()
     }
-    times = {name: summarise(values) for name, values in interleave(functions, repeats).items()}
+    times = {name: summarise(values) for name, values in interleave(as_long, repeats).items()}
     medians = {name: summary["median"] for name, summary in times.items()}
     if min(medians.values()) <= 0:
         raise RuntimeError(f"{shape.name}: the machine is too busy to measure an epoch: seconds {medians}")

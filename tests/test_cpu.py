@@ -71,6 +71,20 @@ def assert_same_training(network, n_rows, dtype=np.float64, seed=0, rtol=1e-9, *
         np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
 
 
+def assert_same_bits_in_teams(monkeypatch, network, problem, dtype, batches, repeats, **settings):
+    """Compare with one thread, in jobs of so many batches; repeats: {number of threads: how often}."""
+    serial = run(Engine, network, problem, dtype, **settings)
+    teams = set()
+    monkeypatch.setattr(cpu_engine.Pace, "next", lambda pace: (pace.choices[-1], batches))
+    monkeypatch.setattr(cpu_engine.Pace, "done", lambda pace, team, *_: teams.add(team))
+    for n_threads, count in repeats.items():
+        for _ in range(count):
+            threaded = run(Engine, network, problem, dtype, n_threads=n_threads, **settings)
+            for got, expected in zip(threaded, serial, strict=True):
+                np.testing.assert_array_equal(got, expected)
+    assert max(teams) > 1, "no job had helpers"
+
+
 @pytest.mark.parametrize("width", range(1, 2 * TILE + 2))
 def test_widths_from_one_to_two_tiles_and_one(width):
     assert_same_training(make_network((width, 3, width, 2), "log_loss"), 9, batch=9)
@@ -120,16 +134,7 @@ def test_jobs_without_weight_run_in_teams(monkeypatch):
     X, targets, weight, parameters = make_problem(network, 400)
     weight[np.random.default_rng(0).random(400) < 0.97] = 0
     problem = (X, targets, weight, parameters)
-    serial = run(Engine, network, problem, np.float64, batch=4)
-    teams = set()
-    monkeypatch.setattr(cpu_engine.Pace, "next", lambda pace: (pace.choices[-1], 1))
-    monkeypatch.setattr(cpu_engine.Pace, "done", lambda pace, team, *_: teams.add(team))
-    for n_threads in (2, 3):
-        for _ in range(20):
-            threaded = run(Engine, network, problem, np.float64, batch=4, n_threads=n_threads)
-            for got, expected in zip(threaded, serial, strict=True):
-                np.testing.assert_array_equal(got, expected)
-    assert max(teams) > 1, "no job had helpers"
+    assert_same_bits_in_teams(monkeypatch, network, problem, np.float64, 1, {2: 20, 3: 20}, batch=4)
 
 
 @pytest.mark.parametrize("loss", OUTPUTS)
@@ -163,16 +168,8 @@ def test_gradient_against_finite_differences(width, activation, loss):
 def test_same_bits_for_any_number_of_threads(widths, n_rows, batch, dtype, csr, monkeypatch):
     network = make_network(widths)
     problem = make_problem(network, n_rows, dtype)
-    serial = run(Engine, network, problem, dtype, batch=batch, csr=csr, epochs=4)
-    teams = set()
-    monkeypatch.setattr(cpu_engine.Pace, "next", lambda pace: (pace.choices[-1], 2))
-    monkeypatch.setattr(cpu_engine.Pace, "done", lambda pace, team, *_: teams.add(team))
-    for n_threads in (2, 3, 5):
-        for _ in range(3):
-            threaded = run(Engine, network, problem, dtype, batch=batch, csr=csr, epochs=4, n_threads=n_threads)
-            for got, expected in zip(threaded, serial, strict=True):
-                np.testing.assert_array_equal(got, expected)
-    assert max(teams) > 1, "no job had helpers"
+    repeats = dict.fromkeys((2, 3, 5), 3)
+    assert_same_bits_in_teams(monkeypatch, network, problem, dtype, 2, repeats, batch=batch, csr=csr, epochs=4)
 
 
 def test_helpers_come_and_go_and_no_thread_is_left():
@@ -196,7 +193,7 @@ def test_prediction_has_the_same_bits_for_any_number_of_rows(loss, dtype):
     tolerance = (1e-4 if dtype == np.float32 else 1e-12) * np.abs(expected).max()
     np.testing.assert_allclose(whole, expected, rtol=0, atol=tolerance)
     few = FEW_PRODUCTS // network.n_parameters  # as they lie, and one more in panels
-    for rows in (1, FEW_ROWS, FEW_ROWS + 1, few, few + 1, BLOCK_ROWS):
+    for rows in (1, 5, FEW_ROWS, FEW_ROWS + 1, few, few + 1, BLOCK_ROWS):
         np.testing.assert_array_equal(forward(network, *parameters, X[:rows]), whole[:rows])
         raw = forward(network, *parameters, X[:rows], raw=True)
         np.testing.assert_allclose(

@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.fixes import parse_version
 
 import fastmlp
 from fastmlp import reference
@@ -178,7 +179,9 @@ def test_metadata_routing(estimator):
         )
         pipeline = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), routed)
         pipeline.fit(X, y, sample_weight=weight)
-        cross_validate(routed, X, y, params={"sample_weight": weight}, error_score="raise", cv=2)
+        # before 1.8 a pipeline did not know that the score of its last step takes weights
+        scored = pipeline if parse_version(sklearn.__version__) >= parse_version("1.8") else routed
+        cross_validate(scored, X, y, params={"sample_weight": weight}, error_score="raise", cv=2)
     alone = estimator(max_iter=3, random_state=0).fit(StandardScaler().fit_transform(X), y, sample_weight=weight)
     np.testing.assert_array_equal(pipeline[-1].coefs_[0], alone.coefs_[0])
 
