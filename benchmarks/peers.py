@@ -1,0 +1,364 @@
+"""Time fastmlp beside its peers, in one run: `python -m benchmarks.peers`.
+
+Training: an epoch of ten networks, in scikit-learn, PyTorch and JAX as well. Prediction: 1, 100 and 200,000 rows, and
+the memory that the last takes. Peers that are not installed are left out; the extra `bench` installs them.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from benchmarks.common import (
+    blas_kernel,
+    format_machine,
+    format_number,
+    format_spread,
+    format_table,
+    installed_version,
+    interleave,
+    machine,
+    measured_peak,
+    seconds,
+    summarise,
+)
+from benchmarks.contestants import Contestant, Estimator, Jax, Problem, Remote, Torch, make_start
+from benchmarks.shapes import BY_NAME, PREDICTED, dataset
+
+LOSS_TOLERANCE = 1e-3  # relative, for float32 after two epochs: rounding errors grow with every step
+CHECKED_EPOCHS = 2
+AGREEMENT = 0.999  # of the predicted labels: rounding decides the others
+KERNELS = ("Haswell", "SkylakeX", "Cooperlake", "SapphireRapids")  # which OpenBLAS may have for this processor
+PREDICTED_ROWS = (1, 100, 200_000)
+FIT_ROWS = 2_000
+MEGABYTE = 2**20
+
+# What the project aims at on two cores with AVX-512, in float32 with all threads: time of JAX, of the better PyTorch
+# and of scikit-learn with the default and with the best kernels over fastmlp's, and per cent of the peak.
+GOALS = {
+    "64-100-10": (3.5, 8, 14, 12, 50),
+    "20-64-64-2": (3, 25, 25, 24, 30),
+    "784-100-10": (1.7, 3.4, 5.5, 4, 70),
+    "50-256-256-256-2": (1.8, 2.9, 5.5, 4.1, 82),
+    "1024-1024-1024-10": (1.55, 2.6, 3.7, 2.6, 86),
+}
+GOALS_FLOAT64 = (1.3, 1.3, 1.3, 1.3, None)
+GOALS_PREDICTION = {1: (None, None, 2, 2, None), 100: (None,) * 5, 200_000: (1, 1, 3, 3, None)}
+
+
+def product_seconds() -> float:
+    """Return the seconds of a product of matrices as scikit-learn's networks make them."""
+    left, right = np.ones((256, 512), "float32"), np.ones((512, 512), "float32")
+    return min(seconds(partial(np.matmul, left, right)) for _ in range(50))
+
+
+@contextmanager
+def blas_process(kernel: str):
+    """Give a process of its own where OpenBLAS takes these kernels."""
+    before = os.environ.get("OPENBLAS_CORETYPE")
+    os.environ["OPENBLAS_CORETYPE"] = kernel  # the library reads it when it is loaded
+    try:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            yield process
+    finally:
+        if before is None:
+            del os.environ["OPENBLAS_CORETYPE"]
+        else:
+            os.environ["OPENBLAS_CORETYPE"] = before
+
+
+def best_kernels() -> str | None:
+    """Return the kernels of OpenBLAS that are fastest here; None where those that it takes itself are."""
+    default = blas_kernel()
+    if "openblas" not in default:
+        return None
+    times = {}
+    for kernel in KERNELS:
+        with blas_process(kernel) as process:
+            taken = process.submit(blas_kernel).result()
+            if kernel in taken:  # it takes others where the processor or the library lacks these
+                times[kernel] = process.submit(product_seconds).result()
+    best = min(times, key=times.get, default=None)
+    return None if best is None or best in default else best
+
+
+def thread_name(count: int) -> str:
+    """Return what the table calls fastmlp with so many threads."""
+    return f"fastmlp, {count} thread{'s' * (count > 1)}"
+
+
+@contextmanager
+def roster(threads: int, missing: list[str], only: list[str] | None = None):
+    """Give who takes part: name to a function of the problem; of fastmlp's the last has all threads.
+
+    `only`: what the names of peers begin with. scikit-learn takes part anyway: it is what the others are checked by.
+    """
+    contestants: dict[str, Callable[[Problem], Contestant]] = {
+        thread_name(count): partial(Estimator, peer="fastmlp", n_threads=count) for count in sorted({1, threads})
+    }
+    contestants["scikit-learn"] = partial(Estimator, peer="scikit-learn")
+    kernel = best_kernels()
+    with nullcontext() if kernel is None else blas_process(kernel) as process:
+        if process is not None:
+            contestants[f"scikit-learn, {kernel}"] = partial(Remote, process=process)
+        if "torch" not in missing:
+            contestants["PyTorch"] = partial(Torch, compiled=False)
+            contestants["PyTorch, compiled"] = partial(Torch, compiled=True)
+        if "jax" not in missing:
+            contestants["JAX"] = Jax
+        begins = ("fastmlp", "scikit-learn", *(only or [""]))
+        yield {name: make for name, make in contestants.items() if name.startswith(begins)}
+
+
+def missing_peers() -> list[str]:
+    """Return the packages of peers that are not installed."""
+    return [package for package in ("torch", "jax") if installed_version(package) is None]
+
+
+def prepared(problem: Problem, contestants: dict) -> dict[str, Contestant]:
+    """Return all, warmed up; raise unless they compute scikit-learn's losses from the same start."""
+    print(f"{problem.shape.name}, {problem.dtype}", file=sys.stderr)  # the whole takes minutes
+    start = make_start(problem)
+    ready = {name: make(problem) for name, make in contestants.items()}
+    losses = {name: contestant.first_losses(start, CHECKED_EPOCHS) for name, contestant in ready.items()}
+    for name, found in losses.items():
+        message = f"{name} does not compute the losses of {problem.shape.name}"
+        np.testing.assert_allclose(found, losses["scikit-learn"], rtol=LOSS_TOLERANCE, err_msg=message)
+    return ready
+
+
+class Effort(NamedTuple):
+    """How long to measure: rounds, seconds a round of each, and the fewest epochs or calls in it."""
+
+    repeats: int
+    budget: float
+    fewest: int
+
+
+def timed(functions: dict[str, Callable[[int], float]], effort: Effort) -> dict[str, dict]:
+    """Return the summaries of functions(count), the seconds of one of `count`."""
+    rounds = {}
+    for name, function in functions.items():
+        count = effort.fewest
+        while (taken := seconds(partial(function, count))) < effort.budget / 2:
+            count *= min(8, math.ceil(effort.budget / taken))
+        rounds[name] = partial(function, count)
+    return {name: summarise(values) for name, values in interleave(rounds, effort.repeats).items()}
+
+
+def ratios(times: dict[str, dict]) -> dict[str, float | None]:
+    """Return the time of each kind of peer over that of fastmlp with all threads; None where a kind is missing."""
+    medians = {name: summary["median"] for name, summary in times.items()}
+    ours = [name for name in medians if name.startswith("fastmlp")][-1]
+    kinds = {
+        "JAX": ["JAX"],
+        "the better PyTorch": ["PyTorch", "PyTorch, compiled"],
+        "scikit-learn": ["scikit-learn"],
+        "with its best BLAS": [name for name in medians if name.startswith("scikit-learn")],
+    }
+    found = {kind: [medians[name] for name in names if name in medians] for kind, names in kinds.items()}
+    return {kind: min(values) / medians[ours] if values else None for kind, values in found.items()}
+
+
+def measure_training(problem: Problem, contestants: dict, effort: Effort) -> dict:
+    """Return the seconds of an epoch of each, the ratios, and the GFLOP/s of useful arithmetic."""
+    ready = prepared(problem, contestants)
+    times = timed({name: contestant.epoch_seconds for name, contestant in ready.items()}, effort)
+    work = problem.shape.flop_per_row * problem.rows
+    rates = {name: work / summary["median"] / 1e9 for name, summary in times.items()}
+    facts = {"network": problem.shape.name, "batch": problem.shape.batch, "rows": problem.rows, "dtype": problem.dtype}
+    return facts | {"seconds": times, "ratio": ratios(times), "GFLOP/s": rates}
+
+
+def measure_prediction(rows: int, dtype: str, contestants: dict, effort: Effort) -> dict:
+    """Return the seconds of a call to predict `rows` rows, and the ratios."""
+    ready = prepared(Problem(PREDICTED, FIT_ROWS, dtype), contestants)
+    X, _ = dataset(PREDICTED, rows, dtype)
+    labels = {name: contestant.predict(X) for name, contestant in ready.items()}
+    for name, found in labels.items():
+        agreement = np.mean(found == labels["scikit-learn"])
+        if agreement < AGREEMENT:
+            raise AssertionError(f"{name} predicts {agreement:.1%} of the labels as scikit-learn does")
+    functions = {name: partial(contestant.predict_seconds, X) for name, contestant in ready.items()}
+    times = timed(functions, effort)
+    return {"rows": rows, "dtype": dtype, "seconds": times, "ratio": ratios(times)}
+
+
+def peak_bytes() -> int | None:
+    """Return the most memory that this process has held so far; None where the system does not tell."""
+    if sys.platform == "linux":
+        # Not getrusage, whose figure a process inherits from the one that started it.
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None
+
+
+def peak_growth(make: Callable[[Problem], Contestant], rows: int, dtype: str) -> int | None:
+    """Return by how many bytes this process's peak grows in its first large prediction."""
+    problem = Problem(PREDICTED, FIT_ROWS, dtype)
+    contestant = make(problem)
+    contestant.begin(make_start(problem))
+    contestant.train(1)
+    X = np.random.default_rng(0).standard_normal((rows, PREDICTED.features), dtype=np.float32).astype(dtype, copy=False)
+    contestant.predict(X[:FIT_ROWS])
+    before = peak_bytes()
+    contestant.predict(X)
+    return None if before is None else peak_bytes() - before
+
+
+def measure_memory(contestants: dict, rows: int, dtype: str) -> dict[str, int | None]:
+    """Return the growth of each, in a fresh process."""
+    found = {}
+    for name, make in contestants.items():
+        if getattr(make, "func", make) is not Remote:  # the same but for its products
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+                found[name] = process.submit(peak_growth, make, rows, dtype).result()
+    return found
+
+
+def with_goal(value: float | None, goal: float | None, digits: int) -> str:
+    """Return a number, and the goal in brackets where there is one."""
+    text = "" if value is None else f"{value:.{digits}f}"
+    return text if goal is None else f"{text} ({goal:g})"
+
+
+def format_training(results: list[dict], peaks: dict[str, float]) -> str:
+    """Return two tables: times, and what they say; `peaks` are GFLOP/s for each of fastmlp's numbers of threads."""
+    names = list(results[0]["seconds"])
+    times, comparison = [], []
+    for result in results:
+        network = [result["network"], f"{result['batch']:,}"]
+        times.append(
+            [*network, f"{result['rows']:,}", *(format_spread(result["seconds"][name], unit=1e3) for name in names)]
+        )
+        goals = GOALS.get(result["network"], (None,) * 5) if result["dtype"] == "float32" else GOALS_FLOAT64
+        parts = [100 * result["GFLOP/s"][name] / peak for name, peak in peaks.items()]
+        comparison.append(
+            network
+            + [with_goal(ratio, goal, 2) for ratio, goal in zip(result["ratio"].values(), goals[:4], strict=True)]
+            + [with_goal(part, None, 0) for part in parts[:-1]]
+            + [with_goal(parts[-1], goals[4], 0)]
+        )
+    header = ["network", "batch"]
+    threads = [name.removeprefix("fastmlp, ") for name in peaks]
+    return "\n\n".join(
+        [
+            format_table([*header, "rows", *(f"{name}, ms" for name in names)], times),
+            format_table([*header, *results[0]["ratio"], *(f"% of peak, {count}" for count in threads)], comparison),
+        ]
+    )
+
+
+def format_prediction(results: list[dict], growth: dict[str, int | None]) -> str:
+    """Return two tables: milliseconds a call, and the ratios; the memory below."""
+    names = list(results[0]["seconds"])
+    times = [
+        [f"{result['rows']:,}", *(format_spread(result["seconds"][name], unit=1e3) for name in names)]
+        for result in results
+    ]
+    comparison = []
+    for result in results:
+        goals = GOALS_PREDICTION.get(result["rows"], (None,) * 5)
+        pairs = zip(result["ratio"].values(), goals[:4], strict=True)
+        comparison.append([f"{result['rows']:,}", *(with_goal(ratio, goal, 2) for ratio, goal in pairs)])
+    memory = "This system does not tell a process's peak memory."
+    if None not in growth.values():
+        sizes = ", ".join(f"{name} {format_number(size / MEGABYTE)} MiB" for name, size in growth.items())
+        rows = results[-1]["rows"]
+        memory = f"Growth of peak memory in the first predict of {rows:,} rows, each in a fresh process: {sizes}."
+    return "\n\n".join(
+        [
+            format_table(["rows", *(f"{name}, ms" for name in names)], times),
+            format_table(["rows", *results[0]["ratio"]], comparison),
+            memory,
+        ]
+    )
+
+
+NOTES = f"""\
+Times are medians (quartiles) of rounds in which all take their turn. Adam (full batch: gradient descent), relu (tanh
+for 100-512-512-512-10), no penalty; two classes have one output.
+fastmlp and scikit-learn: an epoch is the difference of two fits with different max_iter, divided by the difference of
+max_iter. PyTorch and JAX: the loop of an epoch, shuffle included.
+scikit-learn with the name of a processor: kernels that are faster here than those that OpenBLAS takes, if there are.
+Ratios: time of the peer / time of fastmlp with all threads; in brackets the project's goals, for two cores of AVX-512.
+% of peak: useful multiply-adds of forward, backward and gradient, two operations each, a second, of what as many
+threads reach on data in their first-level caches, measured in this run.
+Before it is timed, each is checked to compute scikit-learn's losses from the same weights (relative {LOSS_TOLERANCE:g},
+{CHECKED_EPOCHS} epochs)."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Time training and prediction of fastmlp, scikit-learn, PyTorch and JAX, interleaved, on the same networks."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=main.__doc__)
+    parser.add_argument("--shape", action="append", choices=list(BY_NAME), help="train only this network")
+    parser.add_argument("--dtype", action="append", choices=["float32", "float64"], help="only this (default: both)")
+    parser.add_argument("--only", choices=["training", "prediction"], help="leave out the other")
+    parser.add_argument("--peer", action="append", help="only peers whose name begins like this, and fastmlp")
+    parser.add_argument("--repeats", type=int, help="rounds to time (default: 7, with --quick 3)")
+    parser.add_argument("--quick", action="store_true", help="few rows: to see that it works, not to measure")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of the tables")
+    options = parser.parse_args(arguments)
+    repeats = options.repeats or (3 if options.quick else 7)
+    effort = Effort(repeats, 0.02, 2) if options.quick else Effort(repeats, 0.4, 2)
+    dtypes = options.dtype or ["float32", "float64"]
+    shapes = [BY_NAME[name] for name in options.shape or BY_NAME]
+    missing = missing_peers()
+    facts = machine()
+    threads = facts["threads"]
+    peaks = {
+        dtype: {thread_name(count): measured_peak(count, dtype) for count in sorted({1, threads})} for dtype in dtypes
+    }
+    report = {"machine": facts, "repeats": repeats, "quick": options.quick, "missing": missing, "peaks": peaks}
+    report |= {"training": [], "prediction": [], "peak growth": {}}
+    with roster(threads, missing, options.peer) as contestants:
+        for dtype in dtypes:
+            if options.only != "prediction":
+                for shape in shapes:
+                    rows = min(shape.rows, 2 * shape.batch) if options.quick else shape.rows
+                    problem = Problem(shape, rows, dtype)
+                    report["training"].append(measure_training(problem, contestants, effort))
+            if options.only != "training":
+                for rows in PREDICTED_ROWS[: 2 if options.quick else 3]:
+                    report["prediction"].append(measure_prediction(rows, dtype, contestants, effort))
+                report["peak growth"][dtype] = measure_memory(contestants, rows, dtype)
+    print(json.dumps(report, indent=2) if options.json else format_report(report))
+
+
+def format_report(report: dict) -> str:
+    """Return all that was measured, as text."""
+    parts = [format_machine(report["machine"])]
+    if report["missing"]:
+        parts[0] += f"\nmissing peers (the extra `bench` installs them): {', '.join(report['missing'])}"
+    parts[0] += f"\n{report['repeats']} rounds" + ", --quick: not a measurement" * report["quick"]
+    for dtype, peaks in report["peaks"].items():
+        found = ", ".join(
+            f"{format_number(peak)} GFLOP/s with {name.removeprefix('fastmlp, ')}" for name, peak in peaks.items()
+        )
+        parts.append(f"{dtype}; peak: {found}")
+        training = [result for result in report["training"] if result["dtype"] == dtype]
+        if training:
+            parts += ["An epoch of training", format_training(training, peaks)]
+        prediction = [result for result in report["prediction"] if result["dtype"] == dtype]
+        if prediction:
+            growth = report["peak growth"][dtype]
+            parts += [f"A call of predict, {PREDICTED.name}", format_prediction(prediction, growth)]
+    return "\n\n".join([*parts, NOTES])
+
+
+if __name__ == "__main__":
+    main()
