@@ -3,12 +3,10 @@
 import datetime
 import os
 import platform
-import threading
 import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-import numba
 import numpy as np
 import sklearn  # noqa: F401 -- its BLAS is loaded before it is asked for
 from threadpoolctl import ThreadpoolController
@@ -16,10 +14,6 @@ from threadpoolctl import ThreadpoolController
 import fastmlp
 from fastmlp.__main__ import PAUSE, processor_name
 from fastmlp.cpu import describe
-from fastmlp.cpu.lanes import width
-from fastmlp.cpu.layout import lanes_of
-from fastmlp.cpu.multiply import rows_product
-from fastmlp.cpu.target import PANELS, ROWS
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -68,36 +62,6 @@ def format_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
     )
-
-
-@numba.njit(nogil=True, _nrt=False)
-def _multiply_tiles(memory, depth, count):
-    """Multiply `count` times what stays in the first-level cache: a register tile's rows and columns, `depth` deep."""
-    lanes = width(memory)
-    left = PANELS * ROWS * lanes
-    right = left + depth * ROWS
-    for _ in range(count):
-        rows_product(
-            PANELS, memory, 0, right, left, right, ROWS * lanes, depth * lanes, np.int64(0), np.int64(ROWS), depth
-        )
-
-
-def measured_peak(threads: int, dtype: str = "float32") -> float:
-    """Return the GFLOP/s of multiply-adds that so many threads reach together on data in first-level caches."""
-    depth, count, lanes = 128, 100_000, lanes_of(dtype)
-    size = PANELS * ROWS * lanes + depth * ROWS + depth * PANELS * lanes
-    memories = [np.zeros(size, dtype) for _ in range(threads)]
-    _multiply_tiles(memories[0], depth, 1)
-
-    def once():
-        team = [threading.Thread(target=_multiply_tiles, args=(memory, depth, count)) for memory in memories]
-        for thread in team:
-            thread.start()
-        for thread in team:
-            thread.join()
-
-    fastest = min(seconds(once) for _ in range(20))  # a peak: whatever disturbs makes it less
-    return threads * count * 2 * depth * ROWS * PANELS * lanes / fastest / 1e9
 
 
 def blas_kernel() -> str:

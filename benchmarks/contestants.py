@@ -122,7 +122,7 @@ class Estimator(Contestant):
         self.X, self.y = problem.data()
         self.classes = {"classes": np.unique(self.y)} if problem.shape.task == "classification" else {}
 
-    def begin(self, start: Start) -> None:
+    def begin(self, start: Start | None = None) -> None:
         # The seed gives the start; a generator, unlike a number, goes on from epoch to epoch.
         self.model = self.make(1, random_state=np.random.RandomState(SEED))
 

@@ -28,11 +28,11 @@ from benchmarks.common import (
     installed_version,
     interleave,
     machine,
-    measured_peak,
     seconds,
     summarise,
 )
 from benchmarks.contestants import Contestant, Estimator, Jax, Problem, Remote, Torch, make_start
+from benchmarks.kernels import measured_peak
 from benchmarks.shapes import BY_NAME, PREDICTED, dataset
 
 LOSS_TOLERANCE = 1e-3  # relative, for float32 after two epochs: rounding errors grow with every step

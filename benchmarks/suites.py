@@ -1,38 +1,165 @@
-"""Suites for asv, see asv.conf.json. Compiled in setup, which asv calls in the process that it times."""
+"""Suites for asv, see asv.conf.json. What Numba compiles is compiled in `setup`, in the process that is timed.
 
-from benchmarks.common import SHAPES, dataset, fit_quietly, make_model
+`setup_cache` would not do: asv calls it in another process.
+"""
 
-BY_NAME = {shape.name: shape for shape in SHAPES}
+import tempfile
+
+from benchmarks import startup
+from benchmarks.contestants import Estimator, Problem, fit_quietly
+from benchmarks.kernels import KERNELS, make_peak, rate
+from benchmarks.peers import FIT_ROWS, peak_bytes
+from benchmarks.shapes import BY_NAME, DIGITS, PREDICTED, SHAPES, SPARSE, dataset
+
+DTYPES = ["float32", "float64"]
+PEERS = {
+    "fastmlp, 1 thread": {"peer": "fastmlp", "n_threads": 1},
+    "fastmlp, all threads": {"peer": "fastmlp"},
+    "scikit-learn": {"peer": "scikit-learn"},
+}
+MEGABYTE = 2**20
+STORED_EPOCHS = 20
+STORED_LOSSES = {"float32": 0.288165579003328, "float64": 0.28816540974966454}  # scikit-learn: 0.28816540974966326
 
 
-class Fit:
-    """Two epochs, beside scikit-learn's."""
+class Fitted:
+    """A mixin: an estimator of the network, dtype and peer that the parameters name, warmed up."""
 
-    params = (list(BY_NAME), ["float32", "float64"], ["fastmlp", "scikit-learn"])
     param_names = ("network", "dtype", "peer")
     timeout = 300
 
     def setup(self, network, dtype, peer):
         shape = BY_NAME[network]
-        self.X, self.y = dataset(shape, dtype=dtype)
-        self.model = make_model(peer, shape, 2)
-        fit_quietly(make_model(peer, shape, 1), self.X[: shape.batch], self.y[: shape.batch])
+        self.estimator = Estimator(Problem(shape, self.rows(shape), dtype), **PEERS[peer])
+        warm = Estimator(Problem(shape, min(shape.rows, 2 * shape.batch), dtype), **PEERS[peer])
+        warm.begin()
+        warm.train(1)
+        self.estimator.model = warm.model
+
+    def rows(self, shape):
+        return shape.rows
+
+
+class TwoEpochs(Fitted):
+    """A mixin: an estimator that has not been fitted."""
+
+    def setup(self, network, dtype, peer):
+        super().setup(network, dtype, peer)
+        self.model = self.estimator.make(2)
+
+    def fit(self):
+        fit_quietly(self.model, self.estimator.X, self.estimator.y)
+
+
+class Fit(TwoEpochs):
+    """Two epochs."""
+
+    params = ([shape.name for shape in (*SHAPES[:5], SPARSE)], DTYPES, list(PEERS))
 
     def time_fit(self, network, dtype, peer):
-        fit_quietly(self.model, self.X, self.y)
+        self.fit()
 
 
-class Predict:
-    """One call of predict, beside scikit-learn's."""
+class FitMemory(TwoEpochs):
+    """The most memory that a process holds that makes the data and trains two epochs."""
 
-    params = (list(BY_NAME), [1, 100, 10_000], ["fastmlp", "scikit-learn"])
-    param_names = ("network", "rows", "peer")
+    params = ([PREDICTED.name], DTYPES, list(PEERS))
 
-    def setup(self, network, rows, peer):
-        shape = BY_NAME[network]
-        self.model = fit_quietly(make_model(peer, shape, 1), *dataset(shape, 1_000))
-        self.X, _ = dataset(shape, rows)
-        self.model.predict(self.X)
+    def peakmem_fit(self, network, dtype, peer):
+        self.fit()
 
-    def time_predict(self, network, rows, peer):
-        self.model.predict(self.X)
+
+class Predict(Fitted):
+    """One call of predict."""
+
+    params = ([1, 100, 10_000], DTYPES, list(PEERS))
+    param_names = ("rows", "dtype", "peer")
+
+    def setup(self, rows, dtype, peer):
+        super().setup(PREDICTED.name, dtype, peer)
+        self.X, _ = dataset(PREDICTED, rows, dtype)
+        self.estimator.predict(self.X)
+
+    def rows(self, shape):
+        return FIT_ROWS
+
+    def time_predict(self, rows, dtype, peer):
+        self.estimator.predict(self.X)
+
+
+class PredictMemory(Fitted):
+    """By how much a process's peak grows in a prediction."""
+
+    params = ([200_000], DTYPES, list(PEERS))
+    param_names = ("rows", "dtype", "peer")
+    unit = "MiB"
+
+    def setup(self, rows, dtype, peer):
+        super().setup(PREDICTED.name, dtype, peer)
+        self.X, _ = dataset(PREDICTED, rows, dtype)
+        self.estimator.predict(self.X[:FIT_ROWS])
+
+    def rows(self, shape):
+        return FIT_ROWS
+
+    def track_growth(self, rows, dtype, peer):
+        before = peak_bytes()
+        if before is None:
+            raise NotImplementedError("this system does not tell a process's peak memory")
+        self.estimator.predict(self.X)
+        return (peak_bytes() - before) / MEGABYTE
+
+
+class Kernel:
+    """The innermost kernels, one thread, on data in the first-level cache."""
+
+    params = (list(KERNELS), DTYPES)
+    param_names = ("kernel", "dtype")
+    unit = "% of the processor's multiply-adds"
+
+    def track_peak(self, kernel, dtype):
+        # Measured right after each other: the clock of a processor changes with its load.
+        return 100 * rate(KERNELS[kernel], dtype) / rate(make_peak, dtype)
+
+
+class Startup:
+    """Import and first fit in a fresh process, after scikit-learn and Numba have been imported."""
+
+    params = (["classifier, float32", "regressor, float64"], ["empty cache", "warm cache"])
+    param_names = ("fit", "cache")
+    unit = "s"
+    timeout = 300
+
+    def setup(self, fit, cache):
+        self.directory = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        if cache == "warm cache":
+            self.start(fit)
+
+    def teardown(self, fit, cache):
+        self.directory.cleanup()
+
+    def start(self, fit):
+        case = startup.CASES[fit]
+        _, seconds = startup.run(startup.BASE.format(**case) + startup.FIT.format(**case), self.directory.name)
+        return seconds
+
+    def track_import_and_first_fit(self, fit, cache):
+        return sum(self.start(fit))
+
+
+class SameResults:
+    """The loss of a fit on the digits, less the loss that was stored, in parts of it: a change of results shows.
+
+    Below 1e-9, or 1e-4 in float32, it is rounding, which differs between instruction sets.
+    """
+
+    params = DTYPES
+    param_names = ("dtype",)
+    unit = "relative difference"
+
+    def setup(self, dtype):
+        self.estimator = Estimator(Problem(DIGITS, DIGITS.rows, dtype), peer="fastmlp")
+
+    def track_loss(self, dtype):
+        model = fit_quietly(self.estimator.make(STORED_EPOCHS), self.estimator.X, self.estimator.y)
+        return abs(model.loss_ / STORED_LOSSES[dtype] - 1)
