@@ -6,19 +6,19 @@ row, or a weight, is constant. `--plot FILE` draws both; it needs matplotlib, wh
 
 import argparse
 import json
-from functools import partial
 
 import numpy as np
 
-from benchmarks.common import format_machine, format_number, format_spread, format_table, interleave, machine, summarise
+from benchmarks.common import format_machine, format_number, format_spread, format_table, machine
 from benchmarks.contestants import Estimator, Problem
+from benchmarks.peers import Effort, timed
 from benchmarks.shapes import Shape
 
 ROWS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 WEIGHTS = (10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 FIXED_ROWS = 4_096
 BATCH = 256
-BUDGET = 0.5  # seconds a round of each
+BUDGET = 0.4  # seconds a round of each
 
 
 def by_rows(rows: int) -> Problem:
@@ -32,20 +32,17 @@ def by_weights(weights: int) -> Problem:
     return Problem(Shape(width, (width,) * 3, 2, batch=BATCH, rows=FIXED_ROWS), FIXED_ROWS, "float32")
 
 
-def measure(problems: list[Problem], repeats: int) -> list[dict]:
+def measure(problems: list[Problem], effort: Effort) -> list[dict]:
     """Return rows, weights and seconds of an epoch of each, rounds interleaved."""
-    ready = {problem: Estimator(problem, peer="fastmlp") for problem in problems}
-    counts = {problem: max(1, round(BUDGET / estimator.epoch_seconds(1))) for problem, estimator in ready.items()}
-    rounds = {problem: partial(estimator.epoch_seconds, counts[problem]) for problem, estimator in ready.items()}
-    times = interleave(rounds, repeats)
+    times = timed({problem: Estimator(problem, peer="fastmlp").epoch_seconds for problem in problems}, effort)
     return [
         {
             "rows": problem.rows,
             "network": problem.shape.name,
             "weights": problem.shape.weights,
-            "seconds": summarise(times[problem]),
+            "seconds": summary,
         }
-        for problem in problems
+        for problem, summary in times.items()
     ]
 
 
@@ -104,10 +101,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     points = 3 if options.quick else None
     repeats = options.repeats or (2 if options.quick else 5)
+    effort = Effort(repeats, BUDGET, 2)
     facts = machine()
     sweeps = {
-        "rows": measure([by_rows(rows) for rows in ROWS[:points]], repeats),
-        "weights": measure([by_weights(weights) for weights in WEIGHTS[:points]], repeats),
+        "rows": measure([by_rows(rows) for rows in ROWS[:points]], effort),
+        "weights": measure([by_weights(weights) for weights in WEIGHTS[:points]], effort),
     }
     exponents = {quantity: exponent(results, quantity) for quantity, results in sweeps.items()}
     if options.plot:

@@ -1,0 +1,103 @@
+"""Each benchmark runs, on little: what it prints here is no measurement."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastmlp.cpu.threads import resolve_threads
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*command, home=None):
+    """Run a command in the repository; return what it printed."""
+    environment = os.environ | ({} if home is None else {"HOME": str(home), "USERPROFILE": str(home)})
+    answer = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def test_peers():
+    networks = ["64-100-10", "8-16-1", "2000-50-20, 1 % dense"]
+    shapes = [word for network in networks for word in ("--shape", network)]
+    report = json.loads(run("benchmarks.peers", "--quick", "--json", "--peer", "scikit-learn", *shapes))
+    assert [result["network"] for result in report["training"]] == networks * 2
+    assert {result["rows"] for result in report["prediction"]} == {1, 100}
+
+
+def test_peers_prints_tables():
+    text = run("benchmarks.peers", "--quick", "--peer", "scikit-learn", "--shape", "8-16-1", "--dtype", "float64")
+    for subject in ("threads at most", "GFLOP/s", "% of peak", "A call of predict"):
+        assert subject in text
+
+
+@pytest.mark.parametrize("network", ["64-100-10", "20-64-64-2", "30-128-64-1", "2000-50-20, 1 % dense"])
+@pytest.mark.parametrize("package", ["torch", "jax"])
+def test_peer_computes_the_same_losses(package, network):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package}, of the extra bench, is not installed")
+    peer = {"torch": "PyTorch", "jax": "JAX"}[package]
+    arguments = ("--quick", "--json", "--peer", peer, "--shape", network, "--only", "training", "--dtype", "float64")
+    (result,) = json.loads(run("benchmarks.peers", *arguments))["training"]  # it raises if a loss differs
+    assert any(name.startswith(peer) for name in result["seconds"])
+
+
+def test_a_peer_of_other_losses_is_refused():
+    from benchmarks import contestants, peers, shapes
+
+    class Impostor(contestants.Estimator):
+        def train(self, epochs, shuffle=True):
+            return [1.01 * loss for loss in super().train(epochs, shuffle)]
+
+    problem = contestants.Problem(shapes.BY_NAME["8-16-1"], 64, "float64")
+    honest = {"scikit-learn": lambda problem: contestants.Estimator(problem, "scikit-learn")}
+    peers.prepared(problem, honest)
+    with pytest.raises(AssertionError, match="Impostor does not compute the losses of 8-16-1"):
+        peers.prepared(problem, honest | {"Impostor": lambda problem: Impostor(problem, "fastmlp")})
+
+
+def test_sweep(tmp_path):
+    plot = []
+    if importlib.util.find_spec("matplotlib") is not None:
+        plot = ["--plot", str(tmp_path / "sweep.png")]
+    report = json.loads(run("benchmarks.sweep", "--quick", "--json", *plot))
+    assert [result["rows"] for result in report["rows"]] == [1_000, 3_000, 10_000]
+    for result, goal in zip(report["weights"], (10_000, 30_000, 100_000), strict=True):
+        assert result["weights"] == pytest.approx(goal, rel=0.05)
+    assert bool(plot) == (tmp_path / "sweep.png").exists()
+
+
+def test_load():
+    threads = resolve_threads(None)
+    if threads == 1:
+        pytest.skip("it compares more threads with one")
+    (result,) = json.loads(run("benchmarks.load", "--quick", "--json", "--shape", "64-100-10"))["results"]
+    names = ["1 thread", f"{threads} threads"]
+    assert list(result["seconds"]) == [f"{name}, {state}" for state in ("alone", "under load") for name in names]
+
+
+def test_quality():
+    report = json.loads(run("benchmarks.quality", "--quick", "--json", "--peer", "scikit-learn"))
+    digits = report["results"][0]
+    epochs = digits["epochs"]
+    assert epochs["fastmlp, 1 thread"] == epochs["scikit-learn"] == 10  # the same curve
+    assert ("mlxtend" in report["missing"]) == (len(report["results"]) == 1)
+
+
+def test_asv(tmp_path):
+    """`asv check` passes, and every suite runs once; asv keeps what it knows of the machine in the home directory."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("asv needs the repository")
+    run("asv", "machine", "--yes", home=tmp_path)
+    run("asv", "check", "--python=same", home=tmp_path)
+    text = run("asv", "run", "--quick", "--show-stderr", "--python=same", home=tmp_path)
+    assert "failed" not in text, text
+    for suite in ("Fit.time_fit", "Predict.time_predict", "Kernel.track_peak", "SameResults.track_loss"):
+        assert suite in text
