@@ -3,9 +3,12 @@
 import datetime
 import os
 import platform
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 import sklearn  # noqa: F401 -- its BLAS is loaded before it is asked for
@@ -14,6 +17,8 @@ from threadpoolctl import ThreadpoolController
 import fastmlp
 from fastmlp.__main__ import PAUSE, processor_name
 from fastmlp.cpu import describe
+
+ROOT = Path(__file__).parent.parent
 
 
 def seconds(function: Callable[[], object]) -> float:
@@ -116,3 +121,14 @@ def format_machine(facts: dict[str, object]) -> str:
     if facts["environment"]:
         lines.append("set: " + " ".join(f"{name}={value}" for name, value in facts["environment"].items()))
     return "\n".join(lines)
+
+
+def run_module(*command: str, home: str | None = None) -> str:
+    """Run `python -m` with these words in the repository, with another home directory if given; return its output."""
+    environment = os.environ | ({} if home is None else {"HOME": str(home), "USERPROFILE": str(home)})
+    answer = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    if answer.returncode != 0:
+        raise RuntimeError(answer.stdout + answer.stderr)
+    return answer.stdout

