@@ -73,26 +73,52 @@ class Pace:
 
     All threads are not always faster than one: small steps lose more at the barriers than they gain, and under
     outside load a barrier waits for a thread that is not running. So both are measured while training, and the slower
-    one again now and then, for a short job. Results do not depend on the choice.
+    one again now and then, for a few short jobs. A thread that is not running for some milliseconds is seldom met by so
+    short a trial; therefore what wins one must hold for a whole window, and is not tried again soon if it does not.
+    Results do not depend on the choice.
     """
 
     JOB_SECONDS = 0.05  # short enough for Ctrl-C, long enough to hide the call
     TRIAL_SECONDS = 0.002
     TRIAL_EVERY = 0.25
     TRIAL_JOBS = 3
+    WINDOW_SECONDS = 0.05  # some turns of the system's scheduler
+    RETRY_SECONDS = 1.0
 
     def __init__(self, n_threads: int):
         self.choices = [1, n_threads] if n_threads > 1 else [1]  # one first: a short fit ends before it needs helpers
-        self._rates = {choice: deque(maxlen=5) for choice in self.choices}  # seconds a batch, of the last jobs
+        self._rates = {choice: deque(maxlen=5) for choice in self.choices}  # seconds a batch, of the last windows
+        self._window = {choice: (0.0, 0) for choice in self.choices}  # seconds and batches since the last one
+        self._untested = set(self.choices)  # whose rates are those of a trial
         self._trial_at = dict.fromkeys(self.choices, 0.0)
         self._trial = None
         self._missed = 0  # jobs of the present trial that had no helpers
         self.wanted = 1
 
     def _seconds(self, choice):
-        """Return the median seconds of a batch, which a job that something disturbed does not move."""
+        """Return the median seconds of a batch, which a window that something disturbed does not move."""
         rates = sorted(self._rates[choice])
         return rates[len(rates) // 2] if rates else None
+
+    def _begin_anew(self, choice):
+        self._rates[choice].clear()
+        self._window[choice] = (0.0, 0)
+
+    def _note(self, choice, batches, seconds):
+        """Add a job to the window of a choice; the first whole window shows whether a trial has told the truth."""
+        seconds, batches = seconds + self._window[choice][0], batches + self._window[choice][1]
+        self._window[choice] = (seconds, batches)
+        if seconds < self.WINDOW_SECONDS:
+            return
+        tested = choice not in self._untested
+        if not tested:
+            self._untested.discard(choice)
+            self._begin_anew(choice)
+        self._window[choice] = (0.0, 0)
+        self._rates[choice].append(seconds / batches)
+        others = [self._seconds(other) for other in self.choices if other != choice]
+        if not tested and any(other is not None and other < seconds / batches for other in others):
+            self._trial_at[choice] = time.perf_counter() + self.RETRY_SECONDS
 
     def next(self) -> tuple[int, int]:
         """Return (threads, batches) of the next job."""
@@ -102,7 +128,8 @@ class Pace:
             self._trial = next((choice for choice in self.choices if now >= self._trial_at[choice]), None)
             self._missed = 0
             if self._trial is not None and self._trial != best:
-                self._rates[self._trial].clear()  # what was true then may not be now
+                self._begin_anew(self._trial)  # what was true then may not be now
+                self._untested.add(self._trial)
         self.wanted, seconds = (best, self.JOB_SECONDS) if self._trial is None else (self._trial, self.TRIAL_SECONDS)
         known = self._seconds(self.wanted) or self._seconds(best)
         return self.wanted, max(1, int(seconds / known)) if known else 1
@@ -112,8 +139,10 @@ class Pace:
         choice, enough = self.wanted, self.TRIAL_JOBS if seconds < self.TRIAL_SECONDS else 1
         if choice > 1 and team == 1:
             self._missed += 1
-        else:
+        elif self._trial is not None:
             self._rates[choice].append(seconds / batches)
+        else:
+            self._note(choice, batches, seconds)
         # a trial of large batches is a long one: no more than a fortieth of the time goes into trials
         wait = max(self.TRIAL_EVERY, 40 * enough * seconds)
         self._trial_at[choice] = max(self._trial_at[choice], time.perf_counter() + wait)
