@@ -88,7 +88,7 @@ class Pace:
     def __init__(self, n_threads: int):
         self.choices = [1, n_threads] if n_threads > 1 else [1]  # one first: a short fit ends before it needs helpers
         self._rates = {choice: deque(maxlen=5) for choice in self.choices}  # seconds a batch, of the last windows
-        self._window = {choice: (0.0, 0) for choice in self.choices}  # seconds and batches since the last one
+        self._window = dict.fromkeys(self.choices, (0.0, 0))  # seconds and batches since the last one
         self._untested = set(self.choices)  # whose rates are those of a trial
         self._trial_at = dict.fromkeys(self.choices, 0.0)
         self._trial = None
