@@ -114,6 +114,25 @@ def test_batches_smaller_and_larger_than_a_block(batch, csr, weighted):
     assert_same_training(network, n_rows, batch=batch, csr=csr, weighted=weighted)
 
 
+def test_subnormal_numbers_are_zero_to_kernels_only():
+    """The moments of a dead unit decay; below the normal numbers they slow many processors down."""
+    network = make_network((4, 20, 2), activation="relu")
+    X, targets, weight, (coefs, intercepts) = make_problem(network, 32, np.float32)
+    tiny = np.finfo(np.float32).tiny
+    intercepts[0][:] = -1e3  # no hidden unit is active
+    with Engine(network, np.float32, 1) as engine:
+        engine.load(X, targets, weight)
+        engine.set_parameters(coefs, intercepts)
+        engine.set_state(np.full((2, network.n_parameters), 1.5 * tiny, np.float32))
+        for epoch in range(4):  # 1.5 * 0.9**4 < 1
+            engine.run_epoch(np.arange(32), 32, 0.0, UPDATES["adam"]._replace(step=epoch))
+        first = engine.get_state()[0][: coefs[0].size]
+    forward(network, coefs, intercepts, X)
+    forward(network, coefs, intercepts, X[:1])
+    assert not first.any()
+    assert np.float32(tiny) * np.float32(0.5) != 0, "the mode of a kernel outlives it"
+
+
 def test_batch_without_weight_takes_no_step():
     network = make_network((4, 5, 1))
     X, targets, weight, parameters = make_problem(network, 40)

@@ -24,6 +24,7 @@ from fastmlp.cpu.layout import (
 )
 from fastmlp.cpu.output import LOSS_CODES, output_activation
 from fastmlp.cpu.rows import forward_rows, gather
+from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.network import Network
 
@@ -45,6 +46,7 @@ def copy_output(out, memory, output, row_stride, row, target, n_outputs):
 @entry
 def forward_blocks(out, memory, plan, X, order, block_rows, loss):
     """out <- outputs of the rows X[order], a block at a time; loss: its code, or -1 for the preactivations."""
+    mode = flush_subnormals()
     last = plan[HEAD + (plan[N_LAYERS] - 1) * FIELDS :]
     n_outputs, row_stride = last[OUTPUTS], plan[ROW_STRIDE]
     for start in range(0, order.size, block_rows):
@@ -54,6 +56,7 @@ def forward_blocks(out, memory, plan, X, order, block_rows, loss):
             output_activation(loss, memory, last[OUTPUT], row_stride, (0, rows), n_outputs)
         for row in range(rows):
             copy_output(out, memory, last[OUTPUT], row_stride, row, start + row, n_outputs)
+    restore_mode(mode)
 
 
 @entry
@@ -69,6 +72,7 @@ def forward_layer(out, left, weight, bias, activation, padded):
     The sums run over the depth in the same order as in a tile, so that the bits are the same. `padded` is scratch for a
     row of whole registers.
     """
+    mode = flush_subnormals()
     lanes = width(out)
     rows, depth = left.shape
     outputs = weight.shape[1]
@@ -87,11 +91,13 @@ def forward_layer(out, left, weight, bias, activation, padded):
             activate(activation, padded, 0, whole + lanes)
         for first in range(0, outputs, lanes):
             store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
+    restore_mode(mode)
 
 
 @entry
 def activate_output(out, loss, padded):
     """Replace preactivations (rows, outputs) by the output activation that belongs to a loss."""
+    mode = flush_subnormals()
     lanes = width(out)
     rows, outputs = out.shape
     for row in range(rows):
@@ -100,6 +106,7 @@ def activate_output(out, loss, padded):
         output_activation(loss, padded, 0, lanes, (0, 1), outputs)
         for first in range(0, outputs, lanes):
             store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
+    restore_mode(mode)
 
 
 def writable(array: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from fastmlp.cpu.elementwise import by_code
 from fastmlp.cpu.layout import BLOCK_ROWS
 from fastmlp.cpu.parameters import share, train_parameters
 from fastmlp.cpu.rows import train_rows
+from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 from fastmlp.cpu.target import ROWS
 from fastmlp.formulas.updates import UPDATES
 
@@ -173,12 +174,9 @@ def dismiss(control, wanted, state):
             atomic_store(control, HELPERS + helper * LINE, state)
 
 
-def work(memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
-    """Run jobs, as the leader (helper 0) or as a helper; one function, so that it is compiled once.
-
-    The leader runs the job in `control` with the helpers that are awake, up to `wanted` threads, and returns how many
-    it were. A helper serves job after job; it returns 1 after a long wait for one, 0 at the end of the fit.
-    """
+@inlined
+def run_jobs(memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
+    """Do what `work` says."""
     state = HELPERS + helper * LINE
     team, rank = 1, 0
     if helper == 0:
@@ -206,3 +204,15 @@ def work(memory, numbers, plan, control, X, targets, weights, order, wanted, hel
         if helper == 0:
             return team
         atomic_swap_if(control, state, GO, IDLE)  # or it is STOP by now
+
+
+def work(memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
+    """Run jobs, as the leader (helper 0) or as a helper; one function, so that it is compiled once.
+
+    The leader runs the job in `control` with the helpers that are awake, up to `wanted` threads, and returns how many
+    it were. A helper serves job after job; it returns 1 after a long wait for one, 0 at the end of the fit.
+    """
+    mode = flush_subnormals()
+    result = run_jobs(memory, numbers, plan, control, X, targets, weights, order, wanted, helper)
+    restore_mode(mode)
+    return result
