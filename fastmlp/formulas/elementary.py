@@ -1,9 +1,8 @@
 """Elementary functions of one real number, written so that one text serves a scalar, a register and a CUDA thread.
 
-Each function below is built from a few primitives (`constant`, `where_positive`, `floor`, `square_root`,
-`power_of_two`,
-`split_exponent`). Their bodies for scalars are here; `fastmlp.cpu.lanes` adds the bodies for a vector register.
-All propagate NaN.
+Each function below is built from a few primitives (`constant`, `where_positive`, `floor`, `square_root`, `fast_root`,
+`power_of_two`, `split_exponent`). Their bodies for scalars are here; `fastmlp.cpu.lanes` adds the bodies for a vector
+register. All propagate NaN.
 """
 
 import math
@@ -49,6 +48,11 @@ def floor(x):
 
 def square_root(x):
     """Return the square root."""
+    return np.sqrt(x)
+
+
+def fast_root(x):
+    """Return the square root of x >= 0 within two units of rounding; below the normal numbers within their root."""
     return np.sqrt(x)
 
 
@@ -103,6 +107,13 @@ def _floor(x):  # np.floor does not exist on CUDA; the product keeps NaN, which 
 
 @overload(square_root)
 def _square_root(x):
+    if isinstance(x, types.Float):
+        return lambda x: math.sqrt(x)
+    return None
+
+
+@overload(fast_root)
+def _fast_root(x):
     if isinstance(x, types.Float):
         return lambda x: math.sqrt(x)
     return None

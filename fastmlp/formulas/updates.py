@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastmlp.formulas.elementary import constant, formula, square_root, where_positive
+from fastmlp.formulas.elementary import constant, fast_root, formula, square_root, where_positive
 
 
 class Update(NamedTuple):
@@ -47,7 +47,7 @@ def adam(parameter, gradient, first, second, constants):
     learning_rate, beta_1, beta_2, epsilon = constants
     first = first * constant(gradient, beta_1) + gradient * constant(gradient, 1.0 - beta_1)
     second = second * constant(gradient, beta_2) + (gradient * gradient) * constant(gradient, 1.0 - beta_2)
-    move = first * constant(gradient, learning_rate) / (square_root(second) + constant(gradient, epsilon))
+    move = first * constant(gradient, learning_rate) / (fast_root(second) + constant(gradient, epsilon))
     return parameter - move, first, second
 
 
