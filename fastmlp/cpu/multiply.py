@@ -3,28 +3,60 @@
 from fastmlp.cpu.compile import kernel
 from fastmlp.cpu.lanes import width
 from fastmlp.cpu.target import PANELS, ROWS
-from fastmlp.cpu.tile import make_tile_load, make_tile_repeat, tile_add_product, tile_store
+from fastmlp.cpu.tile import (
+    UNROLLED,
+    make_tile_load,
+    make_tile_repeat,
+    tile_add_product,
+    tile_add_products,
+    tile_store,
+)
+
+# So much of the right operand is used for all rows before the next part: it stays in the first-level cache, also where
+# another program shares that cache.
+DEPTH_BLOCK = 128
+ROW_BLOCK = 128
+
+
+@kernel
+def edge(total, parts, index):
+    """Return where part `index` of `total` begins, parts of nearly equal size."""
+    return total * index // parts
+
+
+@kernel
+def parts_of(total, most):
+    """Return into how many parts of at most `most` to divide `total`."""
+    return (total + most - 1) // most
 
 
 def make_rows_product(panels):
     """Return the kernel that computes so many column panels of left @ right + bias."""
-    tile_repeat = make_tile_repeat(panels)
+    tile_load, tile_repeat = make_tile_load(panels), make_tile_repeat(panels)
 
     @kernel
     def rows_product(memory, out, bias, left, right, row_stride, right_stride, first_row, last_row, depth):
         """out, left: [panels][rows][lanes], panels `row_stride` apart; right: [panels][depth][lanes]."""
         lanes = width(memory)
-        for row in range(first_row, last_row, ROWS):
-            tile = tile_repeat(memory, bias, lanes)
-            a, b = left + row * lanes, right
-            for _ in range(depth // lanes):
-                for k in range(lanes):
-                    tile = tile_add_product(tile, memory, a + k, lanes, b + k * lanes, right_stride)
-                a += row_stride
-                b += lanes * lanes
-            for k in range(depth % lanes):
-                tile = tile_add_product(tile, memory, a + k, lanes, b + k * lanes, right_stride)
-            tile_store(tile, memory, out + row * lanes, row_stride)
+        depth_panels, blocks = parts_of(depth, lanes), parts_of(depth, DEPTH_BLOCK)
+        for block in range(blocks):
+            first, last = edge(depth_panels, blocks, block), edge(depth_panels, blocks, block + 1)
+            whole = min(last, depth // lanes)
+            rest = depth % lanes if last > whole else 0
+            for row in range(first_row, last_row, ROWS):
+                if block == 0:
+                    tile = tile_repeat(memory, bias, lanes)
+                else:
+                    tile = tile_load(memory, out + row * lanes, row_stride)
+                a, b = left + first * row_stride + row * lanes, right + first * lanes * lanes
+                for _ in range(first, whole):
+                    for k in range(0, lanes, UNROLLED):
+                        tile = tile_add_products(tile, memory, a + k, lanes, 1, b + k * lanes, right_stride)
+                    a += row_stride
+                    b += lanes * lanes
+                for k in range(rest):
+                    tile = tile_add_product(tile, memory, a + k, lanes, 1, b + k * lanes, right_stride)
+                tile_store(tile, memory, out + row * lanes, row_stride)
 
     return rows_product
 
@@ -38,8 +70,11 @@ def make_gradient_tile(panels):
         """out = start + left.T @ right; left: ROWS of the columns of a panel; right: [panels][rows][lanes]."""
         lanes = width(memory)
         tile = tile_load(memory, start, start_stride)
-        for row in range(rows):
-            tile = tile_add_product(tile, memory, left + row * lanes, 1, right + row * lanes, row_stride)
+        whole = rows // UNROLLED * UNROLLED
+        for row in range(0, whole, UNROLLED):
+            tile = tile_add_products(tile, memory, left + row * lanes, 1, lanes, right + row * lanes, row_stride)
+        for row in range(whole, rows):
+            tile = tile_add_product(tile, memory, left + row * lanes, 1, lanes, right + row * lanes, row_stride)
         tile_store(tile, memory, out, out_stride)
 
     return gradient_tile

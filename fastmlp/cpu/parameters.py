@@ -36,7 +36,7 @@ from fastmlp.cpu.layout import (
     WEIGHT_STRIDE,
     ZEROS,
 )
-from fastmlp.cpu.multiply import gradient_tile
+from fastmlp.cpu.multiply import ROW_BLOCK, edge, gradient_tile, parts_of
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.tile import store_transposed
 from fastmlp.formulas.updates import UPDATES
@@ -148,35 +148,39 @@ def dense_layer_gradient(memory, penalties, plan, layer, rows, block, update, sc
     """
     lanes = width(memory)
     row_stride = plan[ROW_STRIDE]
-    row_tiles = (layer[INPUTS] + ROWS - 1) // ROWS
+    row_tiles = parts_of(layer[INPUTS], ROWS)
     scratch = plan[SCRATCH] + part[0] * plan[SCRATCH_SIZE]
     cost, tile = layer[COST_BEFORE], layer[TILES_BEFORE]
-    for panel in range(0, layer[OUT_PANELS], PANELS):
-        panels = min(PANELS, layer[OUT_PANELS] - panel)
+    groups, parts = parts_of(layer[OUT_PANELS], PANELS), parts_of(rows, ROW_BLOCK)
+    for group in range(groups):
+        panel = edge(layer[OUT_PANELS], groups, group)
+        panels = edge(layer[OUT_PANELS], groups, group + 1) - panel
         first = max(0, -((cost - part[1]) // panels))
         last = min(row_tiles, -((cost - part[2]) // panels))
-        for index in range(first, last):
-            row = index * ROWS
-            weight = layer[WEIGHT] + panel * layer[WEIGHT_STRIDE] + row * lanes
-            start = plan[ZEROS] if block[0] else weight + plan[GRADIENT]
-            gradient_tile(
-                panels,
-                memory,
-                scratch if block[1] else weight + plan[GRADIENT],
-                ROWS * lanes if block[1] else layer[WEIGHT_STRIDE],
-                start,
-                0 if block[0] else layer[WEIGHT_STRIDE],
-                layer[INPUT] + row // lanes * row_stride + row % lanes,
-                layer[ERROR] + panel * row_stride,
-                row_stride,
-                rows,
-            )
-            if block[1]:
-                penalties[tile + index] = update_tile(
-                    memory, plan, layer, scratch, (row, panel, panels), update, scale, constants
+        for piece in range(parts):
+            first_row, last_row = edge(rows, parts, piece), edge(rows, parts, piece + 1)
+            begins, ends = block[0] and piece == 0, block[1] and piece == parts - 1
+            for index in range(first, last):
+                row = index * ROWS
+                weight = layer[WEIGHT] + panel * layer[WEIGHT_STRIDE] + row * lanes
+                gradient_tile(
+                    panels,
+                    memory,
+                    scratch if ends else weight + plan[GRADIENT],
+                    ROWS * lanes if ends else layer[WEIGHT_STRIDE],
+                    plan[ZEROS] if begins else weight + plan[GRADIENT],
+                    0 if begins else layer[WEIGHT_STRIDE],
+                    layer[INPUT] + row // lanes * row_stride + first_row * lanes + row % lanes,
+                    layer[ERROR] + panel * row_stride + first_row * lanes,
+                    row_stride,
+                    last_row - first_row,
                 )
-            if index == 0:
-                update_biases(memory, plan, layer, panel, panels, rows, block, update, scale, constants)
+                if ends:
+                    penalties[tile + index] = update_tile(
+                        memory, plan, layer, scratch, (row, panel, panels), update, scale, constants
+                    )
+        if first == 0 and last > 0:
+            update_biases(memory, plan, layer, panel, panels, rows, block, update, scale, constants)
         cost += panels * row_tiles
         tile += row_tiles
 
@@ -189,7 +193,7 @@ def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, s
     """
     lanes = width(memory)
     row_stride, distance = plan[ROW_STRIDE], plan[GRADIENT]
-    row_tiles, panels = (layer[INPUTS] + ROWS - 1) // ROWS, layer[OUT_PANELS]
+    row_tiles, panels = parts_of(layer[INPUTS], ROWS), layer[OUT_PANELS]
     first_tile = min(row_tiles, max(0, -((layer[COST_BEFORE] - part[1]) // panels)))
     last_tile = min(row_tiles, max(0, -((layer[COST_BEFORE] - part[2]) // panels)))
     first, last = first_tile * ROWS, min(layer[INPUTS], last_tile * ROWS)

@@ -30,7 +30,7 @@ from fastmlp.cpu.layout import (
     WEIGHT_STRIDE,
     ZEROS,
 )
-from fastmlp.cpu.multiply import rows_product
+from fastmlp.cpu.multiply import edge, parts_of, rows_product
 from fastmlp.cpu.output import output_error
 from fastmlp.cpu.target import PANELS
 
@@ -54,9 +54,11 @@ def gather(memory, block, row_stride, rows, order, first_row, last_row):
 def dense(memory, out, bias, left, row_stride, weight, weight_stride, panels, depth, span):
     """Rows span[0] to span[1] of out = left @ weight + bias; a bias stride of 0 lanes repeats zeros."""
     lanes = width(memory)
-    for panel in range(0, panels, PANELS):
+    groups = parts_of(panels, PANELS)
+    for group in range(groups):
+        panel = edge(panels, groups, group)
         rows_product(
-            min(PANELS, panels - panel),
+            edge(panels, groups, group + 1) - panel,
             memory,
             out + panel * row_stride,
             bias + panel * lanes,
@@ -151,8 +153,10 @@ def backward_rows(memory, plan, span):
     for index in range(plan[N_LAYERS] - 1, 0, -1):
         layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
         below = plan[HEAD + (index - 1) * FIELDS : HEAD + index * FIELDS]
-        for panel in range(0, layer[IN_PANELS], PANELS):
-            panels = min(PANELS, layer[IN_PANELS] - panel)
+        groups = parts_of(layer[IN_PANELS], PANELS)
+        for group in range(groups):
+            panel = edge(layer[IN_PANELS], groups, group)
+            panels = edge(layer[IN_PANELS], groups, group + 1) - panel
             rows_product(
                 panels,
                 memory,

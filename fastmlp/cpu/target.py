@@ -18,7 +18,7 @@ class InstructionSet(NamedTuple):
 
 # A tile holds rows x panels registers of sums; they, `panels` operands and one broadcast must fit into the register
 # file.
-AVX512 = InstructionSet("AVX-512", 64, 8, 2)
+AVX512 = InstructionSet("AVX-512", 64, 8, 3)
 AVX2 = InstructionSet("AVX2", 32, 4, 3)
 NEON = InstructionSet("NEON", 32, 4, 3)  # one of ours is two of its 128-bit registers, and it has 32 of those
 BASELINE = InstructionSet("baseline", 32, 4, 1)  # SSE2 and others: two registers as well, of only 16

@@ -63,30 +63,49 @@ def make_tile_repeat(panels):
     return tile_repeat
 
 
-@intrinsic
-def tile_add_product(context, tile, array, left, left_step, right, right_stride):
-    """Return tile[i, j] + array[left + i * left_step] * (the register at right + j * right_stride)."""
-    lanes = tile.dtype
+def make_tile_add_products(steps):
+    """Return the intrinsic that adds so many products of a column of ROWS numbers and a row of the tile's registers."""
 
-    def codegen(ctx, builder, sig, args):
-        sums, _, a, a_step, b, b_stride = args
-        a = element_pointer(ctx, builder, sig.args[1], args[1], a)
-        b = element_pointer(ctx, builder, sig.args[1], args[1], b)
-        vectors = []
-        for j in range(_panels(tile)):
-            step = builder.mul(b_stride, ir.Constant(b_stride.type, j))
-            vectors.append(load_vector(builder, lanes, builder.gep(b, [step])))
-        products = []
-        for i in range(ROWS):
-            step = builder.mul(a_step, ir.Constant(a_step.type, i))
-            repeated = splat(builder, builder.load(builder.gep(a, [step])), lanes.width)
-            for j, vector in enumerate(vectors):
-                old = builder.extract_value(sums, i * len(vectors) + j)
-                # `fmuladd` is fused where the machine can, and not a slow call where it cannot
-                products.append(call_llvm(builder, "fmuladd", [repeated, vector, old]))
-        return ctx.make_tuple(builder, sig.return_type, products)
+    @intrinsic
+    def tile_add_products(context, tile, array, left, left_step, left_next, right, right_stride):
+        """Add to tile[i, j], step by step, array[left + i * left_step] * (the register at right + j * right_stride).
 
-    return tile(tile, array, *[types.intp] * 4), codegen
+        From step to step, `left` moves on by `left_next` and `right` by a register.
+        """
+        lanes = tile.dtype
+
+        def codegen(ctx, builder, sig, args):
+            sums, _, left, left_step, left_next, right, right_stride = args
+            left = element_pointer(ctx, builder, sig.args[1], args[1], left)
+            right = element_pointer(ctx, builder, sig.args[1], args[1], right)
+            panels, index = _panels(tile), left_step.type
+            sums = [builder.extract_value(sums, i) for i in range(tile.count)]
+
+            def moved(pointer, distance, times):
+                return builder.gep(pointer, [builder.mul(distance, index(times))])
+
+            for step in range(steps):
+                row = builder.gep(right, [index(step * lanes.width)])
+                vectors = [load_vector(builder, lanes, moved(row, right_stride, j)) for j in range(panels)]
+                column = moved(left, left_next, step)
+                for i in range(ROWS):
+                    repeated = splat(builder, builder.load(moved(column, left_step, i)), lanes.width)
+                    for j in range(panels):
+                        # `fmuladd` is fused where the machine can, and not a slow call where it cannot
+                        place = i * panels + j
+                        sums[place] = call_llvm(builder, "fmuladd", [repeated, vectors[j], sums[place]])
+            return ctx.make_tuple(builder, sig.return_type, sums)
+
+        return tile(tile, array, *[types.intp] * 5), codegen
+
+    return tile_add_products
+
+
+# Several steps without a branch: another program on the same core leaves this one half of the instructions that a cycle
+# can begin, and then those of the loop count (5 % there, none on a core of one's own).
+UNROLLED = 4
+tile_add_product = make_tile_add_products(1)
+tile_add_products = make_tile_add_products(UNROLLED)
 
 
 @intrinsic
