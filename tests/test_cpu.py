@@ -17,7 +17,7 @@ from fastmlp.cpu import compile
 from fastmlp.cpu import engine as cpu_engine
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward
-from fastmlp.cpu.layout import BLOCK_ROWS, lanes_of
+from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, lanes_of
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.network import Network, flatten, unflatten
@@ -107,7 +107,7 @@ def test_every_formula(activation, loss, update, dtype):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("csr", [False, True])
-@pytest.mark.parametrize("batch", [1, 33, 2 * BLOCK_ROWS + 5])
+@pytest.mark.parametrize("batch", [1, 33, 100, 2 * BLOCK_ROWS + 5])
 def test_batches_smaller_and_larger_than_a_block(batch, csr, weighted):
     network = make_network((6, 18, 2), "binary_log_loss")
     n_rows = 60 if batch == 1 else 2 * BLOCK_ROWS + 40
@@ -183,10 +183,17 @@ def test_gradient_against_finite_differences(width, activation, loss):
 
 @pytest.mark.parametrize("csr", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("widths", "n_rows", "batch"), [((9, 40, 17, 3), 203, 50), ((20, 70, 1), 1300, 1300)])
-def test_same_bits_for_any_number_of_threads(widths, n_rows, batch, dtype, csr, monkeypatch):
+@pytest.mark.parametrize(
+    ("widths", "n_rows", "batch", "chunks"),
+    [((9, 40, 17, 3), 203, 50, 1), ((9, 40, 17, 3), 203, 100, 2), ((20, 70, 1), 1300, 1300, 2)],
+)
+def test_same_bits_for_any_number_of_threads(widths, n_rows, batch, chunks, dtype, csr, monkeypatch):
     network = make_network(widths)
     problem = make_problem(network, n_rows, dtype)
+    with Engine(network, np.dtype(dtype)) as engine:
+        engine.load(problem[0], problem[1])
+        engine._layout.set_batch(batch)
+        assert engine._layout.plan[CHUNKS] == chunks
     repeats = dict.fromkeys((2, 3, 5), 3)
     assert_same_bits_in_teams(monkeypatch, network, problem, dtype, 2, repeats, batch=batch, csr=csr, epochs=4)
 

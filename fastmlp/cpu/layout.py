@@ -15,10 +15,25 @@ from fastmlp.cpu.target import INSTRUCTION_SET, PANELS, ROWS
 from fastmlp.network import Network
 
 BLOCK_ROWS = 512  # rows that go through the network at once; a larger batch goes in several blocks
+SMALLEST_CHUNK = 32  # rows, below which sums over two chunks cost more than threads gain by them
 ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs two loads
 
 # the head of a plan (an int64 array); offsets, distances and strides count elements of the buffer
-N_LAYERS, ROW_STRIDE, FIRST, SECOND, GRADIENT, SCRATCH, SCRATCH_SIZE, ZEROS, LOSS, COST, HEAD = range(11)
+(
+    N_LAYERS,
+    ROW_STRIDE,
+    FIRST,
+    SECOND,
+    GRADIENT,
+    OTHER_GRADIENT,
+    CHUNKS,
+    SCRATCH,
+    SCRATCH_SIZE,
+    ZEROS,
+    LOSS,
+    COST,
+    HEAD,
+) = range(13)
 # the record of a layer
 (
     INPUTS,
@@ -57,7 +72,8 @@ def lanes_of(dtype: np.dtype) -> int:
 class Layout:
     """The buffer of a network: parameters, optimizer state, gradient, activations and errors of a block of rows.
 
-    Parameters, both moments and the gradient have one layout; FIRST, SECOND and GRADIENT are the distances. To train,
+    Parameters, both moments and the gradient have one layout; FIRST, SECOND and GRADIENT are the distances. With
+    OTHER_GRADIENT, the distance of another gradient, a batch may be summed in two chunks of rows. To train,
     all threads work on one block of rows. To predict (`training` false), each has a block of its own, and there is
     place for the parameters and activations only, which hold no numbers yet.
     """
@@ -79,6 +95,9 @@ class Layout:
         if training:
             head[FIRST], head[SECOND], head[GRADIENT] = (self._size * i for i in (1, 2, 3))
             self._size *= 4
+            if dense_input and self._worth_chunks(records, min(rows, BLOCK_ROWS)):
+                head[OTHER_GRADIENT] = self._size
+                self._size += self.parameters_size
         first = self._size
         self._place_rows(records, min(rows, BLOCK_ROWS), dense_input, training)
         self._block_size = self._size - first
@@ -129,9 +148,23 @@ class Layout:
                 record[TRANSPOSED_STRIDE] = transposed_rows * self.lanes
                 record[TRANSPOSED] = self._take(record[IN_PANELS] * record[TRANSPOSED_STRIDE])
 
+    def _worth_chunks(self, records, rows):
+        """Return whether two threads send each other less by gradients of half a batch than by its activations.
+
+        A line of the cache that the other core has written takes some ten nanoseconds to come. In one chunk, a thread
+        reads of the other's rows the activations and errors that its tiles need, some three quarters; in two, its part
+        of the other's gradient.
+        """
+        gradient = sum(record[INPUTS] * record[OUT_PANELS] for record in records)
+        row = sum(record[IN_PANELS] + record[OUT_PANELS] for record in records)
+        return rows >= 2 * SMALLEST_CHUNK and gradient < 0.75 * row * rows
+
     def set_batch(self, batch_size: int) -> None:
-        """Set the stride of activations and errors to suit batches of this size."""
-        self.plan[ROW_STRIDE] = padded_rows(min(batch_size, BLOCK_ROWS)) * self.lanes
+        """Set what depends on the rows of a batch: the stride of activations and errors, and the number of chunks."""
+        rows = min(batch_size, BLOCK_ROWS)
+        self.plan[ROW_STRIDE] = padded_rows(rows) * self.lanes
+        in_two = self.plan[OTHER_GRADIENT] > 0 and self._worth_chunks(self.layers.tolist(), rows)
+        self.plan[CHUNKS] = 2 if in_two else 1
 
     def plan_of(self, thread: int) -> np.ndarray:
         """Return the plan with a thread's own block of rows, to predict."""

@@ -14,6 +14,7 @@ from fastmlp.cpu.elementwise import by_code
 from fastmlp.cpu.lanes import horizontal_sum, load, repeat, store, width
 from fastmlp.cpu.layout import (
     BIAS,
+    CHUNKS,
     COST,
     COST_BEFORE,
     ERROR,
@@ -24,6 +25,7 @@ from fastmlp.cpu.layout import (
     INPUT,
     INPUTS,
     N_LAYERS,
+    OTHER_GRADIENT,
     OUT_PANELS,
     ROW_STRIDE,
     SCRATCH,
@@ -103,84 +105,153 @@ def update_tile(memory, plan, layer, gradient, tile, update, scale, constants):
     return total
 
 
+@kernel
+def add_tiles(memory, out, left, right, left_stride, right_stride, panels, count):
+    """out [panels][count] = left + right, whose panels lie apart by their strides."""
+    for panel in range(panels):
+        for i in range(0, count, width(memory)):
+            total = load(memory, left + panel * left_stride + i) + load(memory, right + panel * right_stride + i)
+            store(memory, out + panel * count + i, total)
+
+
 @inlined
-def bias_gradient(memory, plan, layer, panel, rows, fresh):
-    """Add the errors of a panel's units over all rows to the gradient of their biases."""
+def chunk_gradient(plan, chunk):
+    """Return the distance of the gradient of a chunk of rows."""
+    return plan[GRADIENT] if chunk == 0 else plan[OTHER_GRADIENT]
+
+
+@kernel
+def chunk_edge(rows, chunks, chunk):
+    """Return the first row of a chunk of a block; chunks are of whole tiles."""
+    return min(rows, edge(parts_of(rows, ROWS), chunks, chunk) * ROWS)
+
+
+@kernel
+def bias_gradient(memory, place, error, first_row, last_row, fresh):
+    """Add a panel's errors of rows first_row to last_row to the gradient of the biases at `place`."""
     lanes = width(memory)
-    place = layer[BIAS] + panel * lanes + plan[GRADIENT]
-    error = layer[ERROR] + panel * plan[ROW_STRIDE]
     total = repeat(memory, 0.0) if fresh else load(memory, place)
     second = third = fourth = repeat(memory, 0.0)  # four sums, for each addition waits for the one before
-    whole = rows // 4 * 4
-    for row in range(0, whole, 4):
+    whole = first_row + (last_row - first_row) // 4 * 4
+    for row in range(first_row, whole, 4):
         total = total + load(memory, error + row * lanes)
         second = second + load(memory, error + (row + 1) * lanes)
         third = third + load(memory, error + (row + 2) * lanes)
         fourth = fourth + load(memory, error + (row + 3) * lanes)
-    for row in range(whole, rows):
+    for row in range(whole, last_row):
         total = total + load(memory, error + row * lanes)
-    total = (total + second) + (third + fourth)
-    store(memory, place, total)
+    store(memory, place, (total + second) + (third + fourth))
 
 
 @inlined
-def update_biases(memory, plan, layer, first_panel, panels, rows, block, update, scale, constants):
-    """Take the biases of some panels through their gradient (and, with the last block, their update)."""
+def add_bias_gradients(memory, plan, layer, panels, rows, chunks, fresh):
+    """Add the errors of a block's rows to the gradients of the biases of panels[0] to panels[1], chunk by chunk."""
+    for panel in range(panels[0], panels[1]):
+        place = layer[BIAS] + panel * width(memory)
+        error = layer[ERROR] + panel * plan[ROW_STRIDE]
+        for chunk in range(chunks[0], chunks[1]):
+            first, last = chunk_edge(rows, plan[CHUNKS], chunk), chunk_edge(rows, plan[CHUNKS], chunk + 1)
+            bias_gradient(memory, place + chunk_gradient(plan, chunk), error, first, last, fresh)
+
+
+@inlined
+def update_biases(memory, plan, layer, panels, update, scale, constants):
+    """Apply the update to the biases of panels[0] to panels[1], whose gradients are complete."""
     lanes = width(memory)
-    for panel in range(first_panel, first_panel + panels):
-        bias_gradient(memory, plan, layer, panel, rows, block[0])
-        if block[1]:
-            place = layer[BIAS] + panel * lanes
-            update_parameters(update[0], memory, place, place + plan[GRADIENT], plan, lanes, 0.0, scale, constants)
+    for panel in range(panels[0], panels[1]):
+        place = layer[BIAS] + panel * lanes
+        gradient = place + plan[GRADIENT]
+        if plan[CHUNKS] > 1:
+            add_tiles(memory, gradient, gradient, place + plan[OTHER_GRADIENT], 0, 0, 1, lanes)
+        update_parameters(update[0], memory, place, gradient, plan, lanes, 0.0, scale, constants)
 
 
-@kernel
-def share(total, thread, team):
-    """Return the part (first, last) of `total` units that is a thread's."""
-    return thread * total // team, (thread + 1) * total // team
+@inlined
+def tiles_of_part(cost, row_tiles, panels, part):
+    """Return the first and last tile of a group of panels, which begins at `cost`, that fall to a part."""
+    first = max(0, -((cost - part[1]) // panels))
+    last = min(row_tiles, -((cost - part[2]) // panels))
+    return first, last
 
 
 @kernel
 def dense_layer_gradient(memory, penalties, plan, layer, rows, block, update, scale, constants, part):
     """Take a layer's tiles whose cost falls into part = (thread, first cost, last cost) through gradient and update.
 
-    block: (whether it is the batch's first, whether its last). Tiles are counted panel group by panel group.
+    block: (whether it is the batch's first, whether the gradient is complete after it, first and last chunk of rows).
+    Tiles are counted panel group by panel group.
     """
     lanes = width(memory)
     row_stride = plan[ROW_STRIDE]
     row_tiles = parts_of(layer[INPUTS], ROWS)
     scratch = plan[SCRATCH] + part[0] * plan[SCRATCH_SIZE]
     cost, tile = layer[COST_BEFORE], layer[TILES_BEFORE]
-    groups, parts = parts_of(layer[OUT_PANELS], PANELS), parts_of(rows, ROW_BLOCK)
+    groups = parts_of(layer[OUT_PANELS], PANELS)
     for group in range(groups):
-        panel = edge(layer[OUT_PANELS], groups, group)
-        panels = edge(layer[OUT_PANELS], groups, group + 1) - panel
-        first = max(0, -((cost - part[1]) // panels))
-        last = min(row_tiles, -((cost - part[2]) // panels))
-        for piece in range(parts):
-            first_row, last_row = edge(rows, parts, piece), edge(rows, parts, piece + 1)
-            begins, ends = block[0] and piece == 0, block[1] and piece == parts - 1
-            for index in range(first, last):
-                row = index * ROWS
-                weight = layer[WEIGHT] + panel * layer[WEIGHT_STRIDE] + row * lanes
-                gradient_tile(
-                    panels,
-                    memory,
-                    scratch if ends else weight + plan[GRADIENT],
-                    ROWS * lanes if ends else layer[WEIGHT_STRIDE],
-                    plan[ZEROS] if begins else weight + plan[GRADIENT],
-                    0 if begins else layer[WEIGHT_STRIDE],
-                    layer[INPUT] + row // lanes * row_stride + first_row * lanes + row % lanes,
-                    layer[ERROR] + panel * row_stride + first_row * lanes,
-                    row_stride,
-                    last_row - first_row,
-                )
-                if ends:
-                    penalties[tile + index] = update_tile(
-                        memory, plan, layer, scratch, (row, panel, panels), update, scale, constants
+        panel, next_panel = edge(layer[OUT_PANELS], groups, group), edge(layer[OUT_PANELS], groups, group + 1)
+        panels = next_panel - panel
+        first, last = tiles_of_part(cost, row_tiles, panels, part)
+        for chunk in range(block[2], block[3]):
+            low, high = chunk_edge(rows, plan[CHUNKS], chunk), chunk_edge(rows, plan[CHUNKS], chunk + 1)
+            distance = chunk_gradient(plan, chunk)
+            pieces = max(1, parts_of(high - low, ROW_BLOCK))  # a chunk without rows has a gradient too, of zeros
+            for piece in range(pieces):
+                first_row = low + edge(high - low, pieces, piece)
+                last_row = low + edge(high - low, pieces, piece + 1)
+                begins = block[0] and piece == 0
+                ends = block[1] and chunk == block[3] - 1 and piece == pieces - 1
+                for index in range(first, last):
+                    row = index * ROWS
+                    weight = layer[WEIGHT] + panel * layer[WEIGHT_STRIDE] + row * lanes
+                    gradient_tile(
+                        panels,
+                        memory,
+                        scratch if ends else weight + distance,
+                        ROWS * lanes if ends else layer[WEIGHT_STRIDE],
+                        plan[ZEROS] if begins else weight + distance,
+                        0 if begins else layer[WEIGHT_STRIDE],
+                        layer[INPUT] + row // lanes * row_stride + first_row * lanes + row % lanes,
+                        layer[ERROR] + panel * row_stride + first_row * lanes,
+                        row_stride,
+                        last_row - first_row,
                     )
+                    if ends:
+                        if chunk > 0:
+                            before, size = weight + plan[GRADIENT], ROWS * lanes
+                            add_tiles(memory, scratch, before, scratch, layer[WEIGHT_STRIDE], size, panels, size)
+                        penalties[tile + index] = update_tile(
+                            memory, plan, layer, scratch, (row, panel, panels), update, scale, constants
+                        )
         if first == 0 and last > 0:
-            update_biases(memory, plan, layer, panel, panels, rows, block, update, scale, constants)
+            add_bias_gradients(memory, plan, layer, (panel, next_panel), rows, block[2:], block[0])
+            if block[1]:
+                update_biases(memory, plan, layer, (panel, next_panel), update, scale, constants)
+        cost += panels * row_tiles
+        tile += row_tiles
+
+
+@kernel
+def update_layer(memory, penalties, plan, layer, update, scale, constants, part):
+    """Apply the update to a part of a layer's tiles, as `dense_layer_gradient`, from the gradients of both chunks."""
+    lanes = width(memory)
+    row_tiles = parts_of(layer[INPUTS], ROWS)
+    scratch, size = plan[SCRATCH] + part[0] * plan[SCRATCH_SIZE], ROWS * lanes
+    cost, tile, stride = layer[COST_BEFORE], layer[TILES_BEFORE], layer[WEIGHT_STRIDE]
+    groups = parts_of(layer[OUT_PANELS], PANELS)
+    for group in range(groups):
+        panel, next_panel = edge(layer[OUT_PANELS], groups, group), edge(layer[OUT_PANELS], groups, group + 1)
+        panels = next_panel - panel
+        first, last = tiles_of_part(cost, row_tiles, panels, part)
+        for index in range(first, last):
+            row = index * ROWS
+            weight = layer[WEIGHT] + panel * stride + row * lanes
+            one, other = weight + plan[GRADIENT], weight + plan[OTHER_GRADIENT]
+            add_tiles(memory, scratch, one, other, stride, stride, panels, size)
+            penalties[tile + index] = update_tile(
+                memory, plan, layer, scratch, (row, panel, panels), update, scale, constants
+            )
+        if first == 0 and last > 0:
+            update_biases(memory, plan, layer, (panel, next_panel), update, scale, constants)
         cost += panels * row_tiles
         tile += row_tiles
 
@@ -215,7 +286,9 @@ def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, s
                     error = load(memory, layer[ERROR] + panel * row_stride + row * lanes)
                     store(memory, i, load(memory, i) + error * data[entry])
     if first == 0:
-        update_biases(memory, plan, layer, 0, panels, count, block, update, scale, constants)
+        add_bias_gradients(memory, plan, layer, (0, panels), count, block[2:], block[0])
+        if block[1]:
+            update_biases(memory, plan, layer, (0, panels), update, scale, constants)
     if not block[1]:
         return
     # one row of tiles has as many slots as there are groups of panels; the first of them takes the whole sum
@@ -246,16 +319,32 @@ def _first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block,
 
 
 @inlined
+def part_of(plan, worker):
+    """Return (thread, first cost, last cost) of the part of all tiles that is a worker's = (thread, team)."""
+    thread, team = worker
+    return thread, edge(plan[COST], team, thread), edge(plan[COST], team, thread + 1)
+
+
+@inlined
 def train_parameters(memory, penalties, plan, X, order, rows, block, update, sums, worker):
     """Run phase B for a block of rows: this worker's (thread, team) share of all tiles.
 
-    update: (code, alpha); sums: (1 / sum of the batch's weights, constants of the step).
+    block: as for `dense_layer_gradient`; update: (code, alpha); sums: (1 / sum of the batch's weights, constants of the
+    step).
     """
-    first, last = share(plan[COST], worker[0], worker[1])
-    part = (worker[0], first, last)
+    part = part_of(plan, worker)
     for index in range(plan[N_LAYERS]):
         layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
         if index == 0:
             first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block, update, sums, part)
         else:
             dense_layer_gradient(memory, penalties, plan, layer, rows, block, update, sums[0], sums[1], part)
+
+
+@inlined
+def update_parts(memory, penalties, plan, update, sums, worker):
+    """Update this worker's (thread, team) share of all tiles from the gradients of both chunks of rows."""
+    part = part_of(plan, worker)
+    for index in range(plan[N_LAYERS]):
+        layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
+        update_layer(memory, penalties, plan, layer, update, sums[0], sums[1], part)

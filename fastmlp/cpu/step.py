@@ -3,8 +3,8 @@
 Every number is summed in the same order whatever the team, so the team may change with every job, unseen in the
 results.
 `control` is an int64 array: one line of the cache for the barrier, one for the job, one for the state of each helper.
-`numbers` is a float64 array: sum of the losses, hyperparameters, then the losses of a block's rows and the tiles'
-penalties.
+`numbers` is a float64 array: sum of the losses, hyperparameters, losses of chunks of rows, then the losses of a block's
+rows and the tiles' penalties.
 """
 
 import sys
@@ -14,11 +14,10 @@ from numba import types
 from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swap_if, pause
 from fastmlp.cpu.compile import inlined, kernel
 from fastmlp.cpu.elementwise import by_code
-from fastmlp.cpu.layout import BLOCK_ROWS
-from fastmlp.cpu.parameters import share, train_parameters
+from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS
+from fastmlp.cpu.parameters import chunk_edge, train_parameters, update_parts
 from fastmlp.cpu.rows import train_rows
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
-from fastmlp.cpu.target import ROWS
 from fastmlp.formulas.updates import UPDATES
 
 LINE = 8  # int64 numbers to a line of the cache
@@ -27,7 +26,7 @@ FIRST_ROW, LAST_ROW, BATCH, UPDATE, STEP, TEAM, BASE = range(LINE, LINE + 7)  # 
 HELPERS = 2 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
 IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
 
-LOSS_SUM, ALPHA, HYPERPARAMETERS = 0, 1, 2
+LOSS_SUM, ALPHA, HYPERPARAMETERS, CHUNK_LOSSES = 0, 1, 2, 6
 ROW_LOSSES = 8
 PENALTIES = ROW_LOSSES + BLOCK_ROWS
 
@@ -101,7 +100,8 @@ def ordered_sum(numbers, first, last):
 def train_batch(memory, numbers, plan, control, X, targets, weights, order, batch, worker):
     """Take one batch = (first, last, step) of positions in `order` through both phases.
 
-    The leader adds the batch's loss to numbers[LOSS_SUM]. A batch without weight takes no step.
+    The leader adds the batch's loss to numbers[LOSS_SUM]. A batch without weight takes no step. Where sums are over two
+    chunks of rows, a team of two works apart until both have the gradient of a chunk: less has to pass between them.
     """
     first, last, step = batch
     thread, team = worker
@@ -118,18 +118,28 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
     )
     sums = (1.0 / weight_sum, step_constants(code, hyperparameters, step))
     row_losses, penalties = numbers[ROW_LOSSES:PENALTIES], numbers[PENALTIES:]
-    loss = 0.0
+    chunks = plan[CHUNKS]
+    apart = team == 2 and chunks == 2
+    mine = (thread, thread + 1) if apart else (0, chunks)
     for start in range(first, last, BLOCK_ROWS):
         rows = min(BLOCK_ROWS, last - start)
         block_order = order[start : start + rows]
-        low, high = share((rows + ROWS - 1) // ROWS, thread, team)
-        span = (low * ROWS, min(high * ROWS, rows))
+        span = (chunk_edge(rows, team, thread), chunk_edge(rows, team, thread + 1))
         train_rows(memory, row_losses, plan, X, targets, weights, block_order, span)
+        if not apart:
+            barrier(control, team)
+        for chunk in range(mine[0], mine[1]):
+            if apart or thread == 0:
+                before = 0.0 if start == first else numbers[CHUNK_LOSSES + chunk]
+                low, high = chunk_edge(rows, chunks, chunk), chunk_edge(rows, chunks, chunk + 1)
+                numbers[CHUNK_LOSSES + chunk] = before + ordered_sum(row_losses, low, high)
+        block = (start == first, start + rows == last and not apart, mine[0], mine[1])
+        share_of_tiles = (0, 1) if apart else worker
+        train_parameters(memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, share_of_tiles)
         barrier(control, team)
-        if thread == 0:
-            loss += ordered_sum(row_losses, 0, rows)
-        block = (start == first, start + rows == last)
-        train_parameters(memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, worker)
+    loss = ordered_sum(numbers, CHUNK_LOSSES, CHUNK_LOSSES + chunks)  # before another thread may be in the next batch
+    if apart:
+        update_parts(memory, penalties, plan, (code, alpha), sums, worker)
         barrier(control, team)
     if thread == 0:
         penalty = 0.5 * alpha * ordered_sum(penalties, 0, penalties.size)
