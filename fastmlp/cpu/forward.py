@@ -116,7 +116,8 @@ def writable(array: np.ndarray) -> np.ndarray:
 
 def _forward_few(network, coefs, intercepts, X, raw):
     last = len(coefs) - 1
-    padded = np.zeros(max(network.widths) + lanes_of(X.dtype), X.dtype)
+    lanes = lanes_of(X.dtype)
+    padded = np.zeros(max(network.widths) + lanes + lanes * lanes, X.dtype)  # rows are read as many at once as lanes
     for index, (weight, bias) in enumerate(zip(coefs, intercepts, strict=True)):
         code = ACTIVATION_CODES[network.activations[index]] if index < last else -1
         out = np.empty((X.shape[0], weight.shape[1]), dtype=X.dtype)

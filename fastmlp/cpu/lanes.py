@@ -254,28 +254,76 @@ def keep_first(context, value, count, other):
     return value(value, types.intp, other), codegen
 
 
-def _reduction(name, start):
-    @intrinsic
-    def reduce(context, value):
-        def codegen(ctx, builder, sig, args):
-            first = [ir.Constant(LLVM_SCALAR[value.scalar], 0.0)] if start else []
-            return _reduce(builder, name, [*first, args[0]], LLVM_SCALAR[value.scalar], _mangled(value.llvm))
+@intrinsic
+def horizontal_sum(context, value):
+    """Return the sum of a register's lanes."""
 
-        return value.scalar(value), codegen
+    def codegen(ctx, builder, sig, args):
+        scalar = LLVM_SCALAR[value.scalar]
+        full = f"llvm.vector.reduce.fadd.{_mangled(value.llvm)}"
+        function = builder.module.globals.get(full)
+        if function is None:
+            function = ir.Function(builder.module, ir.FunctionType(scalar, [scalar, value.llvm]), full)
+        # `reassoc` lets it be a tree, the same one for all
+        return builder.call(function, [ir.Constant(scalar, 0.0), args[0]], fastmath=("reassoc",))
+
+    return value.scalar(value), codegen
+
+
+def _rows_reduction(name, start):
+    """Return the intrinsic that reduces as many rows of registers, one after another, as a register has lanes.
+
+    Two rows become one register of halves, four one of quarters, and so on: a shuffle and a half for each row. All rows
+    are reduced in the same order, that of halving.
+    """
+
+    @intrinsic
+    def reduce(context, array, index, count):
+        lanes = Lanes(array.dtype)
+
+        def codegen(ctx, builder, sig, args):
+            first = _first_lanes(builder, lanes, args[2])
+            other = vector_constant(lanes.llvm, start)
+            rows = []
+            for row in range(lanes.width):
+                place = builder.add(args[1], args[1].type(row * lanes.width))
+                register = load_vector(builder, lanes, element_pointer(ctx, builder, sig.args[0], args[0], place))
+                rows.append(builder.select(first, register, other))
+            size = lanes.width
+            while size > 1:
+                size //= 2
+                parts = [_halves(builder, rows[i], rows[i + 1], size) for i in range(0, len(rows), 2)]
+                rows = [_combine(builder, name, *halves) for halves in parts]
+            return rows[0]
+
+        return lanes(array, types.intp, types.intp), codegen
 
     return reduce
 
 
-def _reduce(builder, name, args, result, suffix):
-    full = f"llvm.vector.reduce.{name}.{suffix}"
-    function = builder.module.globals.get(full)
-    if function is None:
-        function = ir.Function(builder.module, ir.FunctionType(result, [arg.type for arg in args]), full)
-    return builder.call(function, args, fastmath=("reassoc",))
+def _halves(builder, x, y, size):
+    """Return two registers: of each block of 2 * size lanes of x and then of y the first half, and the second."""
+    first = [lane for lane in range(2 * x.type.count) if lane % (2 * size) < size]
+    vector = ir.VectorType(INT32, x.type.count)
+    return [builder.shuffle_vector(x, y, ir.Constant(vector, [lane + move for lane in first])) for move in (0, size)]
 
 
-horizontal_sum = _reduction("fadd", True)  # `reassoc` lets it be a tree, the same one for all rows
-horizontal_maximum = _reduction("fmax", False)
+def _combine(builder, name, x, y):
+    return builder.fadd(x, y) if name == "sum" else builder.select(builder.fcmp_ordered(">", y, x), y, x)
+
+
+sums_of_rows = _rows_reduction("sum", 0.0)  # (array, index, count): the first `count` lanes of each row
+maxima_of_rows = _rows_reduction("maximum", -np.inf)
+
+
+@intrinsic
+def lane(context, value, index):
+    """Return one lane of a register."""
+
+    def codegen(ctx, builder, sig, args):
+        return builder.extract_element(args[0], builder.trunc(args[1], INT32))
+
+    return value.scalar(value, types.intp), codegen
 
 
 @intrinsic

@@ -30,10 +30,11 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     SCRATCH,
     SCRATCH_SIZE,
     ZEROS,
+    CHOSEN,
     LOSS,
     COST,
     HEAD,
-) = range(13)
+) = range(14)
 # the record of a layer
 (
     INPUTS,
@@ -105,8 +106,12 @@ class Layout:
             head[ZEROS] = self._take(max(PANELS, ROWS) * self.lanes)
             head[SCRATCH_SIZE] = PANELS * ROWS * self.lanes
             head[SCRATCH] = self._take(head[SCRATCH_SIZE] * n_threads)
+            head[CHOSEN] = self._take(BLOCK_ROWS)
         else:
             self._take(self._block_size * (n_threads - 1))
+        self._take(
+            self.lanes * self.lanes
+        )  # rows are read as many at once as a register has lanes, maybe beyond the end
         self.plan = np.array([*head, *chain.from_iterable(records)], dtype=np.int64)
         self.layers = self.plan[HEAD:].reshape(-1, FIELDS)
         spare = ALIGNMENT // self.dtype.itemsize

@@ -1,12 +1,24 @@
 """The output layer: from its preactivations to the loss of each row and the error, chosen by a code of the loss.
 
-A row's sums need its lanes one after another, so it waits for itself more than it computes. Each loop over the rows is
-kept short, so that the processor works on several of them at once.
+A row's sums need its lanes one after another. So the softmax takes as many rows at once as a register has lanes, and one
+register holds the sums of all.
 """
 
 from fastmlp.cpu.compile import inlined, kernel
 from fastmlp.cpu.elementwise import by_code
-from fastmlp.cpu.lanes import horizontal_maximum, horizontal_sum, keep_first, load, load_first, repeat, store, width
+from fastmlp.cpu.lanes import (
+    horizontal_sum,
+    keep_first,
+    lane,
+    load,
+    load_first,
+    maxima_of_rows,
+    repeat,
+    store,
+    store_first,
+    sums_of_rows,
+    width,
+)
 from fastmlp.formulas.elementary import exponential, maximum
 from fastmlp.formulas.losses import LOSSES, cross_entropy
 
@@ -52,41 +64,45 @@ def _unit_error(loss, memory, row_losses, output, row_stride, targets, weights, 
 def softmax(memory, output, row_stride, span, n_outputs):
     """Replace the preactivations of rows span[0] to span[1] by their softmax; the lanes beyond become 0."""
     lanes = width(memory)
-    panels = (n_outputs + lanes - 1) // lanes
-    last = (panels - 1) * row_stride
-    rest = n_outputs - (panels - 1) * lanes
-    for place in range(output + span[0] * lanes, output + span[1] * lanes, lanes):
-        x = keep_first(load(memory, place + last), rest, -float("inf"))
-        store(memory, place + last, x)
-        for panel in range(place, place + last, row_stride):
-            x = maximum(load(memory, panel), x)
-        largest = horizontal_maximum(x)
-        for panel in range(place, place + last + 1, row_stride):
-            store(memory, panel, load(memory, panel) - largest)
-    for panel in range(output, output + last + 1, row_stride):
-        for place in range(panel + span[0] * lanes, panel + span[1] * lanes, lanes):
-            store(memory, place, exponential(load(memory, place)))
-    for place in range(output + span[0] * lanes, output + span[1] * lanes, lanes):
-        total = load(memory, place + last)
-        for panel in range(place, place + last, row_stride):
-            total = total + load(memory, panel)
-        sum_of_row = horizontal_sum(total)
-        for panel in range(place, place + last + 1, row_stride):
-            store(memory, panel, load(memory, panel) / sum_of_row)
+    last = (n_outputs + lanes - 1) // lanes * row_stride - row_stride
+    rest = n_outputs - last // row_stride * lanes
+    for row in range(span[0], span[1], lanes):
+        first = output + row * lanes
+        count = min(lanes, span[1] - row)
+        largest = maxima_of_rows(memory, first + last, rest)
+        for panel in range(first, first + last, row_stride):
+            largest = maximum(maxima_of_rows(memory, panel, lanes), largest)
+        total = largest - largest
+        for panel in range(first, first + last + 1, row_stride):
+            used = rest if panel == first + last else lanes
+            for i in range(count):
+                place = panel + i * lanes
+                store(memory, place, exponential(load(memory, place) - lane(largest, i)))
+            total = total + sums_of_rows(memory, panel, used)
+        scale = repeat(memory, 1.0) / total
+        for panel in range(first, first + last + 1, row_stride):
+            used = rest if panel == first + last else lanes
+            for i in range(count):
+                place = panel + i * lanes
+                store(memory, place, keep_first(load(memory, place) * lane(scale, i), used, 0.0))
 
 
 @kernel
-def _softmax_error(memory, row_losses, output, row_stride, targets, weights, order, span, n_outputs):
+def _softmax_error(memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs):
     """As for the unit losses, with the softmax and the index of a row's class as target."""
     lanes = width(memory)
     softmax(memory, output, row_stride, span, n_outputs)
     for row in range(span[0], span[1]):
         wanted = int(targets[order[row]])
         place = output + wanted // lanes * row_stride + row * lanes + wanted % lanes
-        row_losses[row] = memory[place]
+        memory[chosen + row] = memory[place]
         memory[place] -= 1
+    for row in range(span[0], span[1], lanes):
+        count = min(lanes, span[1] - row)
+        loss = cross_entropy(load_first(memory, chosen + row, count))
+        store_first(memory, chosen + row, loss, count)
     for row in range(span[0], span[1]):
-        row_losses[row] = cross_entropy(memory.dtype.type(row_losses[row]))
+        row_losses[row] = memory[chosen + row]
     if weights.size > 0:
         for row in range(span[0], span[1]):
             weight = weights[order[row]]
@@ -97,12 +113,12 @@ def _softmax_error(memory, row_losses, output, row_stride, targets, weights, ord
 
 
 @kernel
-def output_error(loss, *args):
-    """Take rows from their preactivations to errors and losses, by the code of the loss."""
+def output_error(loss, memory, row_losses, chosen, *args):
+    """Take rows from their preactivations to errors and losses, by the code of the loss; chosen: a place for them."""
     if loss < N_UNIT_LOSSES:
-        _unit_error(loss, *args)
+        _unit_error(loss, memory, row_losses, *args)
     else:
-        _softmax_error(*args)
+        _softmax_error(memory, row_losses, chosen, *args)
 
 
 @kernel

@@ -12,6 +12,7 @@ from fastmlp.cpu.lanes import load, load_first, store, width
 from fastmlp.cpu.layout import (
     ACTIVATION,
     BIAS,
+    CHOSEN,
     ERROR,
     FIELDS,
     HEAD,
@@ -190,6 +191,7 @@ def train_rows(memory, row_losses, plan, X, targets, weights, order, span):
         plan[LOSS],
         memory,
         row_losses,
+        plan[CHOSEN],
         last[OUTPUT],
         plan[ROW_STRIDE],
         targets,
