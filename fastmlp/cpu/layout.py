@@ -109,9 +109,7 @@ class Layout:
             head[CHOSEN] = self._take(BLOCK_ROWS)
         else:
             self._take(self._block_size * (n_threads - 1))
-        self._take(
-            self.lanes * self.lanes
-        )  # rows are read as many at once as a register has lanes, maybe beyond the end
+        self._take(self.lanes * self.lanes)  # what reads several rows at once may read beyond the end
         self.plan = np.array([*head, *chain.from_iterable(records)], dtype=np.int64)
         self.layers = self.plan[HEAD:].reshape(-1, FIELDS)
         spare = ALIGNMENT // self.dtype.itemsize

@@ -1,7 +1,7 @@
 """The output layer: from its preactivations to the loss of each row and the error, chosen by a code of the loss.
 
-A row's sums need its lanes one after another. So the softmax takes as many rows at once as a register has lanes, and one
-register holds the sums of all.
+A row's sums need its lanes one after another. So the softmax takes as many rows at once as a register has lanes, and
+one register holds the sums of all.
 """
 
 from fastmlp.cpu.compile import inlined, kernel
