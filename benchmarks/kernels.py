@@ -70,7 +70,7 @@ def exponentials(memory, count):
 def updates(memory, plan, constants, count):
     """Apply Adam to SIZE parameters, `count` times."""
     for _ in range(count):
-        update_parameters(plan[0], memory, 0, SIZE, plan, SIZE, 1e-4, 1.0, constants)
+        update_parameters(plan[0], memory, 0, SIZE, (1, SIZE, 0, 0), plan, 1e-4, 1.0, constants)
 
 
 # Operations an element: a multiply-add is two, a multiplication, a division and a root one each. Additions, comparisons

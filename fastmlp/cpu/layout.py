@@ -89,7 +89,7 @@ class Layout:
         training: bool = True,
     ):
         self.network, self.dtype, self.lanes = network, np.dtype(dtype), lanes_of(dtype)
-        head, self._size, self.n_tiles = [0] * HEAD, 0, 0
+        head, self._size, self.n_tiles, self._batch_rows = [0] * HEAD, 0, 0, 0
         head[N_LAYERS] = len(network.widths) - 1
         records = [self._place_parameters(head, *widths) for widths in pairwise(network.widths)]
         self.parameters_size = self._size
@@ -165,6 +165,9 @@ class Layout:
     def set_batch(self, batch_size: int) -> None:
         """Set what depends on the rows of a batch: the stride of activations and errors, and the number of chunks."""
         rows = min(batch_size, BLOCK_ROWS)
+        if rows == self._batch_rows:
+            return
+        self._batch_rows = rows
         self.plan[ROW_STRIDE] = padded_rows(rows) * self.lanes
         in_two = self.plan[OTHER_GRADIENT] > 0 and self._worth_chunks(self.layers.tolist(), rows)
         self.plan[CHUNKS] = 2 if in_two else 1

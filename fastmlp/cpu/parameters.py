@@ -45,13 +45,18 @@ from fastmlp.formulas.updates import UPDATES
 
 
 @kernel
-def store_gradient(memory, parameter, gradient, plan, count, alpha, scale, constants):
-    """gradient <- scale (gradient + alpha parameter) into its place; returns the sum of squared parameters."""
+def store_gradient(memory, parameter, gradient, blocks, plan, alpha, scale, constants):
+    """gradient <- scale (gradient + alpha parameter) into its place; returns the sum of squared parameters.
+
+    blocks: (how many, count of each, distance from one to the next of the parameters, and of the gradient).
+    """
     squares = repeat(memory, 0.0)
-    for i in range(0, count, width(memory)):
-        w = load(memory, parameter + i)
-        squares = squares + w * w
-        store(memory, parameter + i + plan[GRADIENT], (load(memory, gradient + i) + w * alpha) * scale)
+    for block in range(blocks[0]):
+        w_start, g_start = parameter + block * blocks[2], gradient + block * blocks[3]
+        for i in range(0, blocks[1], width(memory)):
+            w = load(memory, w_start + i)
+            squares = squares + w * w
+            store(memory, w_start + i + plan[GRADIENT], (load(memory, g_start + i) + w * alpha) * scale)
     return horizontal_sum(squares)
 
 
@@ -59,23 +64,24 @@ def _make_step(update):
     step, two_moments = update.step, update.n_slots > 1
 
     @kernel
-    def apply(memory, parameter, gradient, plan, count, alpha, scale, constants):
-        """Update memory[parameter : parameter + count]; returns the sum of squares of the parameters before."""
+    def apply(memory, parameter, gradient, blocks, plan, alpha, scale, constants):
+        """Update blocks of parameters, as `store_gradient` takes them; returns the sum of their squares before."""
         squares = repeat(memory, 0.0)
-        for i in range(0, count, width(memory)):
-            w = load(memory, parameter + i)
-            squares = squares + w * w
-            g = (load(memory, gradient + i) + w * alpha) * scale
-            first = parameter + i + plan[FIRST]
-            second = parameter + i + plan[SECOND]
-            if two_moments:
-                new, m, v = step(w, g, load(memory, first), load(memory, second), constants)
-                store(memory, second, v)
-            else:
-                m = load(memory, first)
-                new, m, v = step(w, g, m, m, constants)
-            store(memory, parameter + i, new)
-            store(memory, first, m)
+        for block in range(blocks[0]):
+            w_start, g_start = parameter + block * blocks[2], gradient + block * blocks[3]
+            for i in range(0, blocks[1], width(memory)):
+                w = load(memory, w_start + i)
+                squares = squares + w * w
+                g = (load(memory, g_start + i) + w * alpha) * scale
+                first, second = w_start + i + plan[FIRST], w_start + i + plan[SECOND]
+                if two_moments:
+                    new, m, v = step(w, g, load(memory, first), load(memory, second), constants)
+                    store(memory, second, v)
+                else:
+                    m = load(memory, first)
+                    new, m, v = step(w, g, m, m, constants)
+                store(memory, w_start + i, new)
+                store(memory, first, m)
         return horizontal_sum(squares)
 
     return apply
@@ -93,15 +99,14 @@ def update_tile(memory, plan, layer, gradient, tile, update, scale, constants):
     """
     lanes = width(memory)
     row, panel, panels = tile
-    count = min(ROWS, layer[INPUTS] - row)
-    total = 0.0
-    for p in range(panels):
-        weight = layer[WEIGHT] + (panel + p) * layer[WEIGHT_STRIDE] + row * lanes
-        block = gradient + p * ROWS * lanes
-        total += update_parameters(update[0], memory, weight, block, plan, count * lanes, update[1], scale, constants)
-        if layer[TRANSPOSED] > 0 and update[0] > 0:
-            column = row // lanes * layer[TRANSPOSED_STRIDE] + row % lanes
-            store_transposed(memory, layer[TRANSPOSED] + column + (panel + p) * lanes * lanes, weight)
+    stride = layer[WEIGHT_STRIDE]
+    weight = layer[WEIGHT] + panel * stride + row * lanes
+    blocks = (panels, min(ROWS, layer[INPUTS] - row) * lanes, stride, ROWS * lanes)
+    total = update_parameters(update[0], memory, weight, gradient, blocks, plan, update[1], scale, constants)
+    if layer[TRANSPOSED] > 0 and update[0] > 0:
+        column = layer[TRANSPOSED] + row // lanes * layer[TRANSPOSED_STRIDE] + row % lanes
+        for p in range(panels):
+            store_transposed(memory, column + (panel + p) * lanes * lanes, weight + p * stride)
     return total
 
 
@@ -163,7 +168,7 @@ def update_biases(memory, plan, layer, panels, update, scale, constants):
         gradient = place + plan[GRADIENT]
         if plan[CHUNKS] > 1:
             add_tiles(memory, gradient, gradient, place + plan[OTHER_GRADIENT], 0, 0, 1, lanes)
-        update_parameters(update[0], memory, place, gradient, plan, lanes, 0.0, scale, constants)
+        update_parameters(update[0], memory, place, gradient, (1, lanes, 0, 0), plan, 0.0, scale, constants)
 
 
 @inlined
@@ -293,14 +298,11 @@ def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, s
         return
     # one row of tiles has as many slots as there are groups of panels; the first of them takes the whole sum
     for tile in range(first_tile, last_tile):
-        total = 0.0
-        for panel in range(panels):
-            start = layer[WEIGHT] + panel * layer[WEIGHT_STRIDE] + tile * ROWS * lanes
-            size = min(ROWS, layer[INPUTS] - tile * ROWS) * lanes
-            total += update_parameters(
-                update[0], memory, start, start + distance, plan, size, update[1], scale, constants
-            )
-        penalties[layer[TILES_BEFORE] + tile] = total
+        start, stride = layer[WEIGHT] + tile * ROWS * lanes, layer[WEIGHT_STRIDE]
+        blocks = (panels, min(ROWS, layer[INPUTS] - tile * ROWS) * lanes, stride, stride)
+        penalties[layer[TILES_BEFORE] + tile] = update_parameters(
+            update[0], memory, start, start + distance, blocks, plan, update[1], scale, constants
+        )
 
 
 def first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block, update, sums, part):
