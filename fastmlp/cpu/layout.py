@@ -16,6 +16,8 @@ from fastmlp.network import Network
 
 BLOCK_ROWS = 512  # rows that go through the network at once; a larger batch goes in several blocks
 SMALLEST_CHUNK = 32  # rows, below which sums over two chunks cost more than threads gain by them
+UNIT_PRODUCTS = 1_750_000  # multiply-adds that are worth a counter which all threads share: some 20 microseconds
+MOST_UNITS = 16
 ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs two loads
 
 # the head of a plan (an int64 array); offsets, distances and strides count elements of the buffer
@@ -27,6 +29,7 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     GRADIENT,
     OTHER_GRADIENT,
     CHUNKS,
+    UNITS,
     SCRATCH,
     SCRATCH_SIZE,
     ZEROS,
@@ -34,7 +37,7 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     LOSS,
     COST,
     HEAD,
-) = range(14)
+) = range(15)
 # the record of a layer
 (
     INPUTS,
@@ -90,7 +93,7 @@ class Layout:
     ):
         self.network, self.dtype, self.lanes = network, np.dtype(dtype), lanes_of(dtype)
         head, self._size, self.n_tiles, self._batch_rows = [0] * HEAD, 0, 0, 0
-        head[N_LAYERS] = len(network.widths) - 1
+        head[N_LAYERS], head[UNITS], self._dense_input = len(network.widths) - 1, 1, dense_input
         records = [self._place_parameters(head, *widths) for widths in pairwise(network.widths)]
         self.parameters_size = self._size
         if training:
@@ -163,7 +166,10 @@ class Layout:
         return rows >= 2 * SMALLEST_CHUNK and gradient < 0.75 * row * rows
 
     def set_batch(self, batch_size: int) -> None:
-        """Set what depends on the rows of a batch: the stride of activations and errors, and the number of chunks."""
+        """Set what depends on the rows of a batch: the stride of activations and errors, and the division of the work.
+
+        CHUNKS of rows have gradients of their own; a thread's share of the parameters is divided into UNITS.
+        """
         rows = min(batch_size, BLOCK_ROWS)
         if rows == self._batch_rows:
             return
@@ -171,6 +177,9 @@ class Layout:
         self.plan[ROW_STRIDE] = padded_rows(rows) * self.lanes
         in_two = self.plan[OTHER_GRADIENT] > 0 and self._worth_chunks(self.layers.tolist(), rows)
         self.plan[CHUNKS] = 2 if in_two else 1
+        if self._dense_input:  # each unit of a sparse layer looks at all entries of the batch
+            products = rows * sum(record[INPUTS] * record[OUT_PANELS] * self.lanes for record in self.layers.tolist())
+            self.plan[UNITS] = min(MOST_UNITS, max(1, products // (2 * UNIT_PRODUCTS)))
 
     def plan_of(self, thread: int) -> np.ndarray:
         """Return the plan with a thread's own block of rows, to predict."""

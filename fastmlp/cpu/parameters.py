@@ -321,20 +321,20 @@ def _first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block,
 
 
 @inlined
-def part_of(plan, worker):
-    """Return (thread, first cost, last cost) of the part of all tiles that is a worker's = (thread, team)."""
-    thread, team = worker
-    return thread, edge(plan[COST], team, thread), edge(plan[COST], team, thread + 1)
+def part_of(plan, unit):
+    """Return (thread, first cost, last cost) for a unit = (thread, index, count) of all tiles."""
+    thread, index, count = unit
+    return thread, edge(plan[COST], count, index), edge(plan[COST], count, index + 1)
 
 
 @inlined
-def train_parameters(memory, penalties, plan, X, order, rows, block, update, sums, worker):
-    """Run phase B for a block of rows: this worker's (thread, team) share of all tiles.
+def train_parameters(memory, penalties, plan, X, order, rows, block, update, sums, unit):
+    """Run phase B for a block of rows and a unit = (thread, index, count) of all tiles.
 
     block: as for `dense_layer_gradient`; update: (code, alpha); sums: (1 / sum of the batch's weights, constants of the
     step).
     """
-    part = part_of(plan, worker)
+    part = part_of(plan, unit)
     for index in range(plan[N_LAYERS]):
         layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
         if index == 0:
@@ -344,9 +344,9 @@ def train_parameters(memory, penalties, plan, X, order, rows, block, update, sum
 
 
 @inlined
-def update_parts(memory, penalties, plan, update, sums, worker):
-    """Update this worker's (thread, team) share of all tiles from the gradients of both chunks of rows."""
-    part = part_of(plan, worker)
+def update_parts(memory, penalties, plan, update, sums, unit):
+    """Update a unit = (thread, index, count) of all tiles from the gradients of both chunks of rows."""
+    part = part_of(plan, unit)
     for index in range(plan[N_LAYERS]):
         layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
         update_layer(memory, penalties, plan, layer, update, sums[0], sums[1], part)

@@ -2,7 +2,8 @@
 
 Every number is summed in the same order whatever the team, so the team may change with every job, unseen in the
 results.
-`control` is an int64 array: one line of the cache for the barrier, one for the job, one for the state of each helper.
+`control` is an int64 array: one line of the cache for the barrier, one for the job, one for the next unit
+of parameters, one for the state of each helper.
 `numbers` is a float64 array: sum of the losses, hyperparameters, losses of chunks of rows, then the losses of a block's
 rows and the tiles' penalties.
 """
@@ -14,7 +15,7 @@ from numba import types
 from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swap_if, pause
 from fastmlp.cpu.compile import inlined, kernel
 from fastmlp.cpu.elementwise import by_code
-from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS
+from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, UNITS
 from fastmlp.cpu.parameters import chunk_edge, train_parameters, update_parts
 from fastmlp.cpu.rows import train_rows
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
@@ -23,7 +24,8 @@ from fastmlp.formulas.updates import UPDATES
 LINE = 8  # int64 numbers to a line of the cache
 BARRIER = 0
 FIRST_ROW, LAST_ROW, BATCH, UPDATE, STEP, TEAM, BASE = range(LINE, LINE + 7)  # the job
-HELPERS = 2 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
+TICKET = 2 * LINE  # the next unit of parameters
+HELPERS = 3 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
 IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
 
 LOSS_SUM, ALPHA, HYPERPARAMETERS, CHUNK_LOSSES = 0, 1, 2, 6
@@ -121,12 +123,17 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
     chunks = plan[CHUNKS]
     apart = team == 2 and chunks == 2
     mine = (thread, thread + 1) if apart else (0, chunks)
+    units = 1 if apart or team == 1 else team * plan[UNITS]
+    # where a unit is long, a thread takes the next one when it is ready: others may have less of their cores than it has
+    taken = units > team
     for start in range(first, last, BLOCK_ROWS):
         rows = min(BLOCK_ROWS, last - start)
         block_order = order[start : start + rows]
         span = (chunk_edge(rows, team, thread), chunk_edge(rows, team, thread + 1))
         train_rows(memory, row_losses, plan, X, targets, weights, block_order, span)
         if not apart:
+            if thread == 0:
+                atomic_store(control, TICKET, 0)
             barrier(control, team)
         for chunk in range(mine[0], mine[1]):
             if apart or thread == 0:
@@ -134,12 +141,15 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
                 low, high = chunk_edge(rows, chunks, chunk), chunk_edge(rows, chunks, chunk + 1)
                 numbers[CHUNK_LOSSES + chunk] = before + ordered_sum(row_losses, low, high)
         block = (start == first, start + rows == last and not apart, mine[0], mine[1])
-        share_of_tiles = (0, 1) if apart else worker
-        train_parameters(memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, share_of_tiles)
+        index = atomic_add(control, TICKET, 1) if taken else thread % units
+        while index < units:
+            unit = (thread, index, units)
+            train_parameters(memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, unit)
+            index = atomic_add(control, TICKET, 1) if taken else units
         barrier(control, team)
     loss = ordered_sum(numbers, CHUNK_LOSSES, CHUNK_LOSSES + chunks)  # before another thread may be in the next batch
     if apart:
-        update_parts(memory, penalties, plan, (code, alpha), sums, worker)
+        update_parts(memory, penalties, plan, (code, alpha), sums, (thread, thread, team))
         barrier(control, team)
     if thread == 0:
         penalty = 0.5 * alpha * ordered_sum(penalties, 0, penalties.size)
