@@ -194,38 +194,6 @@ def dismiss(control, wanted, state):
             atomic_store(control, HELPERS + helper * LINE, state)
 
 
-@inlined
-def run_jobs(memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
-    """Do what `work` says."""
-    state = HELPERS + helper * LINE
-    team, rank = 1, 0
-    if helper == 0:
-        team = muster(control, wanted)
-        control[TEAM] = team
-        control[BASE] = atomic_load(control, BARRIER)
-        dismiss(control, wanted, GO)
-    while True:
-        spins = 0
-        while helper > 0:
-            now = atomic_load(control, state)
-            if now == GO:
-                rank, team = control[state + 1], control[TEAM]
-                break
-            if now == STOP:
-                return 0
-            spins += 1
-            if spins < SPINS_BEFORE_YIELD:
-                pause()
-            else:
-                give_way()
-            if spins > SPINS_BEFORE_SLEEP and now == IDLE and atomic_swap_if(control, state, IDLE, ASLEEP):
-                return 1
-        train_batches(memory, numbers, plan, control, X, targets, weights, order, (rank, team))
-        if helper == 0:
-            return team
-        atomic_swap_if(control, state, GO, IDLE)  # or it is STOP by now
-
-
 def work(memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
     """Run jobs, as the leader (helper 0) or as a helper; one function, so that it is compiled once.
 
@@ -233,6 +201,36 @@ def work(memory, numbers, plan, control, X, targets, weights, order, wanted, hel
     it were. A helper serves job after job; it returns 1 after a long wait for one, 0 at the end of the fit.
     """
     mode = flush_subnormals()
-    result = run_jobs(memory, numbers, plan, control, X, targets, weights, order, wanted, helper)
+    state = HELPERS + helper * LINE
+    team, rank, result = 1, 0, -1
+    if helper == 0:
+        team = muster(control, wanted)
+        control[TEAM] = team
+        control[BASE] = atomic_load(control, BARRIER)
+        dismiss(control, wanted, GO)
+    while result < 0:
+        spins = 0
+        while helper > 0:
+            now = atomic_load(control, state)
+            if now == GO:
+                rank, team = control[state + 1], control[TEAM]
+                break
+            if now == STOP:
+                result = 0
+                break
+            spins += 1
+            if spins < SPINS_BEFORE_YIELD:
+                pause()
+            else:
+                give_way()
+            if spins > SPINS_BEFORE_SLEEP and now == IDLE and atomic_swap_if(control, state, IDLE, ASLEEP):
+                result = 1
+                break
+        if result < 0:
+            train_batches(memory, numbers, plan, control, X, targets, weights, order, (rank, team))
+            if helper == 0:
+                result = team
+            else:
+                atomic_swap_if(control, state, GO, IDLE)  # or it is STOP by now
     restore_mode(mode)
     return result
