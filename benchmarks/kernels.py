@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.common import seconds
 from fastmlp.cpu.lanes import load, store, width
-from fastmlp.cpu.layout import FIRST, HEAD, SECOND, lanes_of
+from fastmlp.cpu.layout import FIRST, GRADIENT, HEAD, SECOND, lanes_of
 from fastmlp.cpu.multiply import gradient_tile, rows_product
 from fastmlp.cpu.parameters import UPDATE_CODES, update_parameters
 from fastmlp.cpu.target import PANELS, ROWS
@@ -70,7 +70,7 @@ def exponentials(memory, count):
 def updates(memory, plan, constants, count):
     """Apply Adam to SIZE parameters, `count` times."""
     for _ in range(count):
-        update_parameters(plan[0], memory, 0, SIZE, (1, SIZE, 0, 0), plan, 1e-4, 1.0, constants)
+        update_parameters(plan[0], memory, 0, (1, SIZE, SIZE), plan, 1e-4, 1.0, constants)
 
 
 # Operations an element: a multiply-add is two, a multiplication, a division and a root one each. Additions, comparisons
@@ -118,7 +118,7 @@ def make_exponential(dtype: str) -> tuple[Callable[[int], object], float]:
 def make_update(dtype: str) -> tuple[Callable[[int], object], float]:
     """Return the function (count) of Adam's update."""
     plan = np.zeros(HEAD, np.int64)
-    plan[0], plan[FIRST], plan[SECOND] = UPDATE_CODES["adam"], 2 * SIZE, 3 * SIZE
+    plan[0], plan[GRADIENT], plan[FIRST], plan[SECOND] = UPDATE_CODES["adam"], SIZE, 2 * SIZE, 3 * SIZE
     return partial(updates, arrays(dtype, 4 * SIZE), plan, (1e-3, 0.9, 0.999, 1e-8)), SIZE * UPDATE
 
 

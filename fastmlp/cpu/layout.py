@@ -30,14 +30,13 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     OTHER_GRADIENT,
     CHUNKS,
     UNITS,
-    SCRATCH,
-    SCRATCH_SIZE,
+    FIRST_DENSE,
     ZEROS,
     CHOSEN,
     LOSS,
     COST,
     HEAD,
-) = range(15)
+) = range(14)
 # the record of a layer
 (
     INPUTS,
@@ -93,7 +92,8 @@ class Layout:
     ):
         self.network, self.dtype, self.lanes = network, np.dtype(dtype), lanes_of(dtype)
         head, self._size, self.n_tiles, self._batch_rows = [0] * HEAD, 0, 0, 0
-        head[N_LAYERS], head[UNITS], self._dense_input = len(network.widths) - 1, 1, dense_input
+        head[N_LAYERS], head[UNITS] = len(network.widths) - 1, 1
+        head[FIRST_DENSE] = 0 if dense_input else 1  # the first layer whose inputs are dense
         records = [self._place_parameters(head, *widths) for widths in pairwise(network.widths)]
         self.parameters_size = self._size
         if training:
@@ -107,8 +107,6 @@ class Layout:
         self._block_size = self._size - first
         if training:
             head[ZEROS] = self._take(max(PANELS, ROWS) * self.lanes)
-            head[SCRATCH_SIZE] = PANELS * ROWS * self.lanes
-            head[SCRATCH] = self._take(head[SCRATCH_SIZE] * n_threads)
             head[CHOSEN] = self._take(BLOCK_ROWS)
         else:
             self._take(self._block_size * (n_threads - 1))
@@ -177,7 +175,7 @@ class Layout:
         self.plan[ROW_STRIDE] = padded_rows(rows) * self.lanes
         in_two = self.plan[OTHER_GRADIENT] > 0 and self._worth_chunks(self.layers.tolist(), rows)
         self.plan[CHUNKS] = 2 if in_two else 1
-        if self._dense_input:  # each unit of a sparse layer looks at all entries of the batch
+        if self.plan[FIRST_DENSE] == 0:  # each unit of a sparse layer looks at all entries of the batch
             products = rows * sum(record[INPUTS] * record[OUT_PANELS] * self.lanes for record in self.layers.tolist())
             self.plan[UNITS] = min(MOST_UNITS, max(1, products // (2 * UNIT_PRODUCTS)))
 

@@ -1,9 +1,7 @@
 """Phase B of a step: parameters are shared out in tiles, each thread takes some from gradient to updated weight.
 
-A tile is ROWS inputs x PANELS panels of outputs of a layer. Its gradient is summed over all rows of the batch in
-registers,
-then the penalty is added and the optimizer's update applied to the same weights while they are in the first-level
-cache.
+A tile is ROWS inputs x PANELS panels of outputs of a layer. Its gradient is summed over the rows of the batch in
+registers; then the penalty is added and the optimizer's update applied.
 """
 
 from numba import types
@@ -20,6 +18,7 @@ from fastmlp.cpu.layout import (
     ERROR,
     FIELDS,
     FIRST,
+    FIRST_DENSE,
     GRADIENT,
     HEAD,
     INPUT,
@@ -28,8 +27,6 @@ from fastmlp.cpu.layout import (
     OTHER_GRADIENT,
     OUT_PANELS,
     ROW_STRIDE,
-    SCRATCH,
-    SCRATCH_SIZE,
     SECOND,
     TILES_BEFORE,
     TRANSPOSED,
@@ -44,19 +41,27 @@ from fastmlp.cpu.tile import store_transposed
 from fastmlp.formulas.updates import UPDATES
 
 
-@kernel
-def store_gradient(memory, parameter, gradient, blocks, plan, alpha, scale, constants):
-    """gradient <- scale (gradient + alpha parameter) into its place; returns the sum of squared parameters.
+@inlined
+def load_gradient(memory, plan, place):
+    """Load the gradient of the parameters at `place`, the sum of those of the chunks of rows."""
+    gradient = load(memory, place + plan[GRADIENT])
+    if plan[CHUNKS] > 1:
+        gradient = gradient + load(memory, place + plan[OTHER_GRADIENT])
+    return gradient
 
-    blocks: (how many, count of each, distance from one to the next of the parameters, and of the gradient).
+
+@kernel
+def store_gradient(memory, parameter, blocks, plan, alpha, scale, constants):
+    """gradient <- scale (gradient + alpha parameter); returns the sum of squared parameters.
+
+    blocks: (how many, count of each, distance from one to the next).
     """
     squares = repeat(memory, 0.0)
-    for block in range(blocks[0]):
-        w_start, g_start = parameter + block * blocks[2], gradient + block * blocks[3]
-        for i in range(0, blocks[1], width(memory)):
-            w = load(memory, w_start + i)
+    for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
+        for i in range(start, start + blocks[1], width(memory)):
+            w = load(memory, i)
             squares = squares + w * w
-            store(memory, w_start + i + plan[GRADIENT], (load(memory, g_start + i) + w * alpha) * scale)
+            store(memory, i + plan[GRADIENT], (load_gradient(memory, plan, i) + w * alpha) * scale)
     return horizontal_sum(squares)
 
 
@@ -64,23 +69,22 @@ def _make_step(update):
     step, two_moments = update.step, update.n_slots > 1
 
     @kernel
-    def apply(memory, parameter, gradient, blocks, plan, alpha, scale, constants):
+    def apply(memory, parameter, blocks, plan, alpha, scale, constants):
         """Update blocks of parameters, as `store_gradient` takes them; returns the sum of their squares before."""
         squares = repeat(memory, 0.0)
-        for block in range(blocks[0]):
-            w_start, g_start = parameter + block * blocks[2], gradient + block * blocks[3]
-            for i in range(0, blocks[1], width(memory)):
-                w = load(memory, w_start + i)
+        for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
+            for i in range(start, start + blocks[1], width(memory)):
+                w = load(memory, i)
                 squares = squares + w * w
-                g = (load(memory, g_start + i) + w * alpha) * scale
-                first, second = w_start + i + plan[FIRST], w_start + i + plan[SECOND]
+                g = (load_gradient(memory, plan, i) + w * alpha) * scale
+                first, second = i + plan[FIRST], i + plan[SECOND]
                 if two_moments:
                     new, m, v = step(w, g, load(memory, first), load(memory, second), constants)
                     store(memory, second, v)
                 else:
                     m = load(memory, first)
                     new, m, v = step(w, g, m, m, constants)
-                store(memory, w_start + i, new)
+                store(memory, i, new)
                 store(memory, first, m)
         return horizontal_sum(squares)
 
@@ -89,40 +93,6 @@ def _make_step(update):
 
 UPDATE_CODES = {name: code for code, name in enumerate(["gradient", *UPDATES])}
 update_parameters = by_code([store_gradient, *map(_make_step, UPDATES.values())])
-
-
-@inlined
-def update_tile(memory, plan, layer, gradient, tile, update, scale, constants):
-    """Apply the update to a tile's weights and to their transposed copy; returns the sum of squares before.
-
-    gradient: [panels][ROWS][lanes]; tile: (first input, first panel, panels); update: (code, alpha).
-    """
-    lanes = width(memory)
-    row, panel, panels = tile
-    stride = layer[WEIGHT_STRIDE]
-    weight = layer[WEIGHT] + panel * stride + row * lanes
-    blocks = (panels, min(ROWS, layer[INPUTS] - row) * lanes, stride, ROWS * lanes)
-    total = update_parameters(update[0], memory, weight, gradient, blocks, plan, update[1], scale, constants)
-    if layer[TRANSPOSED] > 0 and update[0] > 0:
-        column = layer[TRANSPOSED] + row // lanes * layer[TRANSPOSED_STRIDE] + row % lanes
-        for p in range(panels):
-            store_transposed(memory, column + (panel + p) * lanes * lanes, weight + p * stride)
-    return total
-
-
-@kernel
-def add_tiles(memory, out, left, right, left_stride, right_stride, panels, count):
-    """out [panels][count] = left + right, whose panels lie apart by their strides."""
-    for panel in range(panels):
-        for i in range(0, count, width(memory)):
-            total = load(memory, left + panel * left_stride + i) + load(memory, right + panel * right_stride + i)
-            store(memory, out + panel * count + i, total)
-
-
-@inlined
-def chunk_gradient(plan, chunk):
-    """Return the distance of the gradient of a chunk of rows."""
-    return plan[GRADIENT] if chunk == 0 else plan[OTHER_GRADIENT]
 
 
 @kernel
@@ -148,7 +118,7 @@ def bias_gradient(memory, place, error, first_row, last_row, fresh):
     store(memory, place, (total + second) + (third + fourth))
 
 
-@inlined
+@kernel
 def add_bias_gradients(memory, plan, layer, panels, rows, chunks, fresh):
     """Add the errors of a block's rows to the gradients of the biases of panels[0] to panels[1], chunk by chunk."""
     for panel in range(panels[0], panels[1]):
@@ -156,93 +126,71 @@ def add_bias_gradients(memory, plan, layer, panels, rows, chunks, fresh):
         error = layer[ERROR] + panel * plan[ROW_STRIDE]
         for chunk in range(chunks[0], chunks[1]):
             first, last = chunk_edge(rows, plan[CHUNKS], chunk), chunk_edge(rows, plan[CHUNKS], chunk + 1)
-            bias_gradient(memory, place + chunk_gradient(plan, chunk), error, first, last, fresh)
+            bias_gradient(memory, place + plan[GRADIENT + chunk], error, first, last, fresh)
 
 
-@inlined
+@kernel
 def update_biases(memory, plan, layer, panels, update, scale, constants):
     """Apply the update to the biases of panels[0] to panels[1], whose gradients are complete."""
-    lanes = width(memory)
-    for panel in range(panels[0], panels[1]):
-        place = layer[BIAS] + panel * lanes
-        gradient = place + plan[GRADIENT]
-        if plan[CHUNKS] > 1:
-            add_tiles(memory, gradient, gradient, place + plan[OTHER_GRADIENT], 0, 0, 1, lanes)
-        update_parameters(update[0], memory, place, gradient, (1, lanes, 0, 0), plan, 0.0, scale, constants)
+    start, count = layer[BIAS] + panels[0] * width(memory), (panels[1] - panels[0]) * width(memory)
+    update_parameters(update[0], memory, start, (1, count, count), plan, 0.0, scale, constants)
 
 
-@inlined
+@kernel
 def tiles_of_part(cost, row_tiles, panels, part):
     """Return the first and last tile of a group of panels, which begins at `cost`, that fall to a part."""
-    first = max(0, -((cost - part[1]) // panels))
-    last = min(row_tiles, -((cost - part[2]) // panels))
+    first = max(0, -((cost - part[0]) // panels))
+    last = min(row_tiles, -((cost - part[1]) // panels))
     return first, last
 
 
 @kernel
-def dense_layer_gradient(memory, penalties, plan, layer, rows, block, update, scale, constants, part):
-    """Take a layer's tiles whose cost falls into part = (thread, first cost, last cost) through gradient and update.
+def dense_layer_gradient(memory, plan, layer, rows, block, part):
+    """Add a block's rows to the gradient of the tiles of a layer that fall to a part of all tiles.
 
     block: (whether it is the batch's first, whether the gradient is complete after it, first and last chunk of rows).
-    Tiles are counted panel group by panel group.
+    part: (first cost, last cost), counted tile by tile, panel group by panel group.
     """
     lanes = width(memory)
-    row_stride = plan[ROW_STRIDE]
+    row_stride, stride = plan[ROW_STRIDE], layer[WEIGHT_STRIDE]
     row_tiles = parts_of(layer[INPUTS], ROWS)
-    scratch = plan[SCRATCH] + part[0] * plan[SCRATCH_SIZE]
-    cost, tile = layer[COST_BEFORE], layer[TILES_BEFORE]
-    groups = parts_of(layer[OUT_PANELS], PANELS)
+    cost, groups = layer[COST_BEFORE], parts_of(layer[OUT_PANELS], PANELS)
     for group in range(groups):
         panel, next_panel = edge(layer[OUT_PANELS], groups, group), edge(layer[OUT_PANELS], groups, group + 1)
         panels = next_panel - panel
         first, last = tiles_of_part(cost, row_tiles, panels, part)
         for chunk in range(block[2], block[3]):
             low, high = chunk_edge(rows, plan[CHUNKS], chunk), chunk_edge(rows, plan[CHUNKS], chunk + 1)
-            distance = chunk_gradient(plan, chunk)
             pieces = max(1, parts_of(high - low, ROW_BLOCK))  # a chunk without rows has a gradient too, of zeros
             for piece in range(pieces):
                 first_row = low + edge(high - low, pieces, piece)
                 last_row = low + edge(high - low, pieces, piece + 1)
                 begins = block[0] and piece == 0
-                ends = block[1] and chunk == block[3] - 1 and piece == pieces - 1
-                for index in range(first, last):
-                    row = index * ROWS
-                    weight = layer[WEIGHT] + panel * layer[WEIGHT_STRIDE] + row * lanes
+                for row in range(first * ROWS, last * ROWS, ROWS):
+                    gradient = layer[WEIGHT] + panel * stride + row * lanes + plan[GRADIENT + chunk]
                     gradient_tile(
                         panels,
                         memory,
-                        scratch if ends else weight + distance,
-                        ROWS * lanes if ends else layer[WEIGHT_STRIDE],
-                        plan[ZEROS] if begins else weight + distance,
-                        0 if begins else layer[WEIGHT_STRIDE],
+                        gradient,
+                        stride,
+                        plan[ZEROS] if begins else gradient,
+                        0 if begins else stride,
                         layer[INPUT] + row // lanes * row_stride + first_row * lanes + row % lanes,
                         layer[ERROR] + panel * row_stride + first_row * lanes,
                         row_stride,
                         last_row - first_row,
                     )
-                    if ends:
-                        if chunk > 0:
-                            before, size = weight + plan[GRADIENT], ROWS * lanes
-                            add_tiles(memory, scratch, before, scratch, layer[WEIGHT_STRIDE], size, panels, size)
-                        penalties[tile + index] = update_tile(
-                            memory, plan, layer, scratch, (row, panel, panels), update, scale, constants
-                        )
         if first == 0 and last > 0:
             add_bias_gradients(memory, plan, layer, (panel, next_panel), rows, block[2:], block[0])
-            if block[1]:
-                update_biases(memory, plan, layer, (panel, next_panel), update, scale, constants)
         cost += panels * row_tiles
-        tile += row_tiles
 
 
 @kernel
 def update_layer(memory, penalties, plan, layer, update, scale, constants, part):
-    """Apply the update to a part of a layer's tiles, as `dense_layer_gradient`, from the gradients of both chunks."""
+    """Apply the update to a part of a layer's tiles, as for `dense_layer_gradient`, and to their transposed copies."""
     lanes = width(memory)
-    row_tiles = parts_of(layer[INPUTS], ROWS)
-    scratch, size = plan[SCRATCH] + part[0] * plan[SCRATCH_SIZE], ROWS * lanes
-    cost, tile, stride = layer[COST_BEFORE], layer[TILES_BEFORE], layer[WEIGHT_STRIDE]
-    groups = parts_of(layer[OUT_PANELS], PANELS)
+    row_tiles, stride = parts_of(layer[INPUTS], ROWS), layer[WEIGHT_STRIDE]
+    cost, tile, groups = layer[COST_BEFORE], layer[TILES_BEFORE], parts_of(layer[OUT_PANELS], PANELS)
     for group in range(groups):
         panel, next_panel = edge(layer[OUT_PANELS], groups, group), edge(layer[OUT_PANELS], groups, group + 1)
         panels = next_panel - panel
@@ -250,11 +198,14 @@ def update_layer(memory, penalties, plan, layer, update, scale, constants, part)
         for index in range(first, last):
             row = index * ROWS
             weight = layer[WEIGHT] + panel * stride + row * lanes
-            one, other = weight + plan[GRADIENT], weight + plan[OTHER_GRADIENT]
-            add_tiles(memory, scratch, one, other, stride, stride, panels, size)
-            penalties[tile + index] = update_tile(
-                memory, plan, layer, scratch, (row, panel, panels), update, scale, constants
+            blocks = (panels, min(ROWS, layer[INPUTS] - row) * lanes, stride)
+            penalties[tile + index] = update_parameters(
+                update[0], memory, weight, blocks, plan, update[1], scale, constants
             )
+            if layer[TRANSPOSED] > 0 and update[0] > 0:
+                column = layer[TRANSPOSED] + row // lanes * layer[TRANSPOSED_STRIDE] + row % lanes
+                for p in range(panels):
+                    store_transposed(memory, column + (panel + p) * lanes * lanes, weight + p * stride)
         if first == 0 and last > 0:
             update_biases(memory, plan, layer, (panel, next_panel), update, scale, constants)
         cost += panels * row_tiles
@@ -270,8 +221,8 @@ def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, s
     lanes = width(memory)
     row_stride, distance = plan[ROW_STRIDE], plan[GRADIENT]
     row_tiles, panels = parts_of(layer[INPUTS], ROWS), layer[OUT_PANELS]
-    first_tile = min(row_tiles, max(0, -((layer[COST_BEFORE] - part[1]) // panels)))
-    last_tile = min(row_tiles, max(0, -((layer[COST_BEFORE] - part[2]) // panels)))
+    first_tile = min(row_tiles, max(0, -((layer[COST_BEFORE] - part[0]) // panels)))
+    last_tile = min(row_tiles, max(0, -((layer[COST_BEFORE] - part[1]) // panels)))
     first, last = first_tile * ROWS, min(layer[INPUTS], last_tile * ROWS)
     if first >= last:
         return
@@ -299,9 +250,9 @@ def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, s
     # one row of tiles has as many slots as there are groups of panels; the first of them takes the whole sum
     for tile in range(first_tile, last_tile):
         start, stride = layer[WEIGHT] + tile * ROWS * lanes, layer[WEIGHT_STRIDE]
-        blocks = (panels, min(ROWS, layer[INPUTS] - tile * ROWS) * lanes, stride, stride)
+        blocks = (panels, min(ROWS, layer[INPUTS] - tile * ROWS) * lanes, stride)
         penalties[layer[TILES_BEFORE] + tile] = update_parameters(
-            update[0], memory, start, start + distance, blocks, plan, update[1], scale, constants
+            update[0], memory, start, blocks, plan, update[1], scale, constants
         )
 
 
@@ -316,20 +267,20 @@ def _first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block,
             memory, penalties, plan, layer, (X, order, rows), block, update, sums[0], sums[1], part
         )
     return lambda memory, penalties, plan, layer, X, order, rows, block, update, sums, part: dense_layer_gradient(
-        memory, penalties, plan, layer, rows, block, update, sums[0], sums[1], part
+        memory, plan, layer, rows, block, part
     )
 
 
-@inlined
+@kernel
 def part_of(plan, unit):
-    """Return (thread, first cost, last cost) for a unit = (thread, index, count) of all tiles."""
-    thread, index, count = unit
-    return thread, edge(plan[COST], count, index), edge(plan[COST], count, index + 1)
+    """Return (first cost, last cost) for a unit = (index, count) of all tiles."""
+    index, count = unit
+    return edge(plan[COST], count, index), edge(plan[COST], count, index + 1)
 
 
 @inlined
-def train_parameters(memory, penalties, plan, X, order, rows, block, update, sums, unit):
-    """Run phase B for a block of rows and a unit = (thread, index, count) of all tiles.
+def add_gradients(memory, penalties, plan, X, order, rows, block, update, sums, unit):
+    """Add a block's rows to the gradients of a unit of all tiles; a sparse first layer is updated as well.
 
     block: as for `dense_layer_gradient`; update: (code, alpha); sums: (1 / sum of the batch's weights, constants of the
     step).
@@ -340,13 +291,13 @@ def train_parameters(memory, penalties, plan, X, order, rows, block, update, sum
         if index == 0:
             first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block, update, sums, part)
         else:
-            dense_layer_gradient(memory, penalties, plan, layer, rows, block, update, sums[0], sums[1], part)
+            dense_layer_gradient(memory, plan, layer, rows, block, part)
 
 
-@inlined
-def update_parts(memory, penalties, plan, update, sums, unit):
-    """Update a unit = (thread, index, count) of all tiles from the gradients of both chunks of rows."""
+@kernel
+def update_tiles(memory, penalties, plan, update, sums, unit):
+    """Update a unit of all tiles, whose gradients are complete."""
     part = part_of(plan, unit)
-    for index in range(plan[N_LAYERS]):
+    for index in range(plan[FIRST_DENSE], plan[N_LAYERS]):
         layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
         update_layer(memory, penalties, plan, layer, update, sums[0], sums[1], part)

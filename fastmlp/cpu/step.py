@@ -16,7 +16,7 @@ from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swa
 from fastmlp.cpu.compile import inlined, kernel
 from fastmlp.cpu.elementwise import by_code
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, UNITS
-from fastmlp.cpu.parameters import chunk_edge, train_parameters, update_parts
+from fastmlp.cpu.parameters import add_gradients, chunk_edge, update_tiles
 from fastmlp.cpu.rows import train_rows
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 from fastmlp.formulas.updates import UPDATES
@@ -124,7 +124,7 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
     apart = team == 2 and chunks == 2
     mine = (thread, thread + 1) if apart else (0, chunks)
     units = 1 if apart or team == 1 else team * plan[UNITS]
-    # where a unit is long, a thread takes the next one when it is ready: others may have less of their cores than it has
+    # where units are long, a thread takes the next when it is ready: not all may have as much of their cores
     taken = units > team
     for start in range(first, last, BLOCK_ROWS):
         rows = min(BLOCK_ROWS, last - start)
@@ -143,13 +143,15 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
         block = (start == first, start + rows == last and not apart, mine[0], mine[1])
         index = atomic_add(control, TICKET, 1) if taken else thread % units
         while index < units:
-            unit = (thread, index, units)
-            train_parameters(memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, unit)
+            unit = (index, units)
+            add_gradients(memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, unit)
+            if block[1]:
+                update_tiles(memory, penalties, plan, (code, alpha), sums, unit)
             index = atomic_add(control, TICKET, 1) if taken else units
         barrier(control, team)
     loss = ordered_sum(numbers, CHUNK_LOSSES, CHUNK_LOSSES + chunks)  # before another thread may be in the next batch
     if apart:
-        update_parts(memory, penalties, plan, (code, alpha), sums, (thread, thread, team))
+        update_tiles(memory, penalties, plan, (code, alpha), sums, (thread, team))
         barrier(control, team)
     if thread == 0:
         penalty = 0.5 * alpha * ordered_sum(penalties, 0, penalties.size)
