@@ -266,7 +266,10 @@ def format_training(results: list[dict], peaks: dict[str, float]) -> str:
     return "\n\n".join(
         [
             format_table([*header, "rows", *(f"{name}, ms" for name in names)], times),
-            format_table([*header, "at the peak, ms", *results[0]["ratio"], *(f"% of peak, {count}" for count in threads)], comparison),
+            format_table(
+                [*header, "at the peak, ms", *results[0]["ratio"], *(f"% of peak, {count}" for count in threads)],
+                comparison,
+            ),
         ]
     )
 
@@ -307,16 +310,17 @@ Ratios: time of the peer / time of fastmlp with all threads; in brackets the pro
 % of peak: useful multiply-adds of forward, backward and gradient, two operations each, a second, of what as many
 threads reach in registers, measured in this run. At the peak: what the useful multiply-adds of an epoch would take with
 all threads at that rate. A peer's time over it is the highest ratio that this machine allows.
-What keeps fastmlp from it, measured on two cores of an Intel Xeon (2.3 GHz, AVX-512, 174 GFLOP/s a core):
-- 64-100-10: whole registers, 112 outputs for 100 and 16 for 10, are a sixth more. Of 58 us a batch with one thread 41 are
-  such products, 3 Adam, 2.7 the softmax, 1.4 the gather; of 47 with two, 8 pass lines of the caches between the cores (5 to
-  17 ns each, which no prefetch hides), 3 wait. An epoch of nine batches has 50 us of Python, 20 of them the shuffle.
+What keeps fastmlp from it, on two cores of an Intel Xeon (2.3 GHz, AVX-512, 174 GFLOP/s a core):
+- 64-100-10: whole registers, 112 outputs for 100 and 16 for 10, are a sixth more. Of 58 us a batch with one thread 41
+  are such products, 3 Adam, 2.7 the softmax, 1.4 the gather. Of 47 with two, 8 pass lines of the caches between the
+  cores (5 to 17 ns each, which no prefetch hides), 3 wait. An epoch of nine batches has 50 us of Python, 20 of them the
+  shuffle.
 - 20-64-64-2: of 12.3 us a batch 6.5 are products, 3.5 the update, 1 the output. Two threads would have to exchange some
-  500 lines a batch, as long as half of the work: one thread is faster, and taken.
-- 784-100-10: gathering 200 rows of 3 KB that lie anywhere takes 38 of 570 us with one thread, at 16 GB/s; the panels of 16
-  outputs another eighth.
-- 50-256-256-256-2: 1.45 ms of 1.25 with one thread; with two, 10,000 lines a batch pass between the cores.
-- 1024-1024-1024-10: nothing but the peak; the libraries of the peers come to 70 % of it as well.
+  500 lines a batch, which takes as long as half of the work: one thread is faster, and taken.
+- 784-100-10: gathering 200 rows of 3 KB that lie anywhere takes 38 of 570 us with one thread, at 16 GB/s; the panels of
+  16 outputs another eighth.
+- 50-256-256-256-2: with two threads 10,000 lines a batch pass between the cores.
+- 1024-1024-1024-10: nothing but the peak; the libraries of the peers come near it as well.
 A core that a neighbour's thread shares does a third less of everything but the multiply-adds of the peak.
 Before it is timed, each is checked to compute scikit-learn's losses from the same weights (relative {LOSS_TOLERANCE:g},
 {CHECKED_EPOCHS} epochs)."""
