@@ -132,8 +132,9 @@ def add_bias_gradients(memory, plan, layer, panels, rows, chunks, fresh):
 @kernel
 def update_biases(memory, plan, layer, panels, update, scale, constants):
     """Apply the update to the biases of panels[0] to panels[1], whose gradients are complete."""
-    start, count = layer[BIAS] + panels[0] * width(memory), (panels[1] - panels[0]) * width(memory)
-    update_parameters(update[0], memory, start, (1, count, count), plan, 0.0, scale, constants)
+    lanes = width(memory)
+    blocks = (panels[1] - panels[0], lanes, lanes)
+    update_parameters(update[0], memory, layer[BIAS] + panels[0] * lanes, blocks, plan, 0.0, scale, constants)
 
 
 @kernel

@@ -6,7 +6,7 @@ Gather the rows, forward through all layers, loss and output error, errors back 
 from numba import types
 from numba.extending import overload
 
-from fastmlp.cpu.compile import inlined
+from fastmlp.cpu.compile import inlined, kernel
 from fastmlp.cpu.elementwise import activate, multiply_by_derivative
 from fastmlp.cpu.lanes import load, load_first, store, width
 from fastmlp.cpu.layout import (
@@ -51,7 +51,7 @@ def gather(memory, block, row_stride, rows, order, first_row, last_row):
             store(memory, target, load_first(rows, source + whole, columns - whole))
 
 
-@inlined
+@kernel
 def dense(memory, out, bias, left, row_stride, weight, weight_stride, panels, depth, span):
     """Rows span[0] to span[1] of out = left @ weight + bias; a bias stride of 0 lanes repeats zeros."""
     lanes = width(memory)
@@ -106,7 +106,7 @@ def _first_layer(memory, layer, row_stride, X, order, span):
     return from_dense
 
 
-@inlined
+@kernel
 def dense_layer(memory, layer, row_stride, span):
     """Rows span[0] to span[1] of a layer's preactivations from its input."""
     dense(
@@ -146,7 +146,7 @@ def forward_rows(memory, plan, X, order, span):
             activate_rows(memory, layer, row_stride, span)
 
 
-@inlined
+@kernel
 def backward_rows(memory, plan, span):
     """Take the errors of rows span[0] to span[1] from the output to the first layer's output."""
     lanes = width(memory)
