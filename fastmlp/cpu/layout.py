@@ -1,8 +1,8 @@
 """Where everything lies in the one flat buffer of a network, and the copies into it and out of it.
 
 A matrix lies in column panels `[columns / lanes][rows][lanes]`: the lanes of a row are one register, and a panel's
-rows are
-contiguous. The same layout serves as vector operand (whole registers) and as broadcast operand (rows a register apart).
+rows are contiguous. The same layout serves as vector operand (whole registers) and as broadcast operand (rows a
+register apart).
 """
 
 from itertools import chain, pairwise
