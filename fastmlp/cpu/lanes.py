@@ -147,10 +147,7 @@ def _fast_root(context, builder, lanes, x):
     x = _choose(">")(context, builder, lanes, x, number(limits.tiny))  # the estimate for 0 is infinite,
     x = _choose("<")(context, builder, lanes, x, number(limits.max))  # and that for infinity 0
     mask = ir.Constant(ir.IntType(lanes.width), -1)
-    estimate = ir.FunctionType(lanes.llvm, [lanes.llvm, lanes.llvm, mask.type])
-    name = f"llvm.x86.avx512.rsqrt14.{name}.512"
-    estimate = builder.module.globals.get(name) or ir.Function(builder.module, estimate, name)
-    inverse = builder.call(estimate, [x, number(0), mask])
+    inverse = call_llvm(builder, f"x86.avx512.rsqrt14.{name}", [x, number(0), mask], suffixes=["512"])
     root, half = builder.fmul(x, inverse), builder.fmul(inverse, number(0.5))
     for _ in range(1 if single else 2):  # each doubles the bits
         rest = call_llvm(builder, "fma", [builder.fneg(root), half, number(0.5)])
