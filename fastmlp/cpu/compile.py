@@ -9,11 +9,11 @@ from numba import njit
 
 # Flags as for the formulas. No GIL: helper threads run kernels side by side. No NRT: kernels allocate nothing, and the
 # references to their arrays would be counted at each call by instructions that all cores wait for.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}, "_nrt": False}
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}, "_nrt": False}
 
 # Each compiled function is optimised again in each that calls it. What has one caller is taken into it before that.
-inlined = njit(inline="always", **_OPTIONS)
-_kernel = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+inlined = njit(inline="always", **OPTIONS)
+_kernel = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
 
 
 def _description(value: object) -> str:
@@ -56,8 +56,8 @@ def entry(function: Callable) -> Callable:
     or formulas has.
     """
     try:
-        dispatcher = njit(cache=True, **_OPTIONS)(function)
+        dispatcher = njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no place to write to: compile in each process
-        return njit(**_OPTIONS)(function)
+        return njit(**OPTIONS)(function)
     dispatcher._cache._cache_file._source_stamp = _STAMP
     return dispatcher

@@ -11,8 +11,6 @@ from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, widt
 from fastmlp.cpu.layout import (
     BIAS,
     BLOCK_ROWS,
-    FIELDS,
-    HEAD,
     N_LAYERS,
     OUTPUT,
     OUTPUTS,
@@ -21,6 +19,7 @@ from fastmlp.cpu.layout import (
     WEIGHT_STRIDE,
     Layout,
     lanes_of,
+    record_of,
 )
 from fastmlp.cpu.output import LOSS_CODES, output_activation
 from fastmlp.cpu.rows import forward_rows, gather
@@ -47,15 +46,15 @@ def copy_output(out, memory, output, row_stride, row, target, n_outputs):
 def forward_blocks(out, memory, plan, X, order, block_rows, loss):
     """out <- outputs of the rows X[order], a block at a time; loss: its code, or -1 for the preactivations."""
     mode = flush_subnormals()
-    last = plan[HEAD + (plan[N_LAYERS] - 1) * FIELDS :]
-    n_outputs, row_stride = last[OUTPUTS], plan[ROW_STRIDE]
+    last = record_of(plan[N_LAYERS] - 1)
+    n_outputs, row_stride = plan[last + OUTPUTS], plan[ROW_STRIDE]
     for start in range(0, order.size, block_rows):
         rows = min(block_rows, order.size - start)
         forward_rows(memory, plan, X, order[start : start + rows], (0, rows))
         if loss >= 0:
-            output_activation(loss, memory, last[OUTPUT], row_stride, (0, rows), n_outputs)
+            output_activation(loss, memory, plan[last + OUTPUT], row_stride, (0, rows), n_outputs)
         for row in range(rows):
-            copy_output(out, memory, last[OUTPUT], row_stride, row, start + row, n_outputs)
+            copy_output(out, memory, plan[last + OUTPUT], row_stride, row, start + row, n_outputs)
     restore_mode(mode)
 
 

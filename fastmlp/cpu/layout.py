@@ -10,6 +10,7 @@ from itertools import chain, pairwise
 import numpy as np
 from numba import from_dtype
 
+from fastmlp.cpu.compile import kernel
 from fastmlp.cpu.lanes import LANES
 from fastmlp.cpu.target import INSTRUCTION_SET, PANELS, ROWS
 from fastmlp.network import Network
@@ -37,25 +38,34 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     COST,
     HEAD,
 ) = range(14)
-# the record of a layer
+# the record of a layer: seven fields of the product of its forward pass, the same seven of its backward pass, and more
 (
     INPUTS,
-    OUTPUTS,
-    IN_PANELS,
     OUT_PANELS,
     WEIGHT,
     WEIGHT_STRIDE,
     BIAS,
-    TRANSPOSED,
-    TRANSPOSED_STRIDE,
     INPUT,
     OUTPUT,
+    OUTPUTS,
+    IN_PANELS,
+    TRANSPOSED,
+    TRANSPOSED_STRIDE,
+    NO_BIAS,
     ERROR,
+    ERROR_BELOW,
     ACTIVATION,
     COST_BEFORE,
     TILES_BEFORE,
     FIELDS,
-) = range(16)
+) = range(18)
+BACKWARD = OUTPUTS
+
+
+@kernel
+def record_of(index):
+    """Return where in a plan the record of a layer begins."""
+    return HEAD + index * FIELDS
 
 
 def padded_rows(rows: int) -> int:
@@ -106,7 +116,10 @@ class Layout:
         self._place_rows(records, min(rows, BLOCK_ROWS), dense_input, training)
         self._block_size = self._size - first
         if training:
-            head[ZEROS] = self._take(max(PANELS, ROWS) * self.lanes)
+            panels = max(record[IN_PANELS] for record in records)
+            head[ZEROS] = self._take(max(PANELS, ROWS, panels) * self.lanes)
+            for record in records:
+                record[NO_BIAS] = head[ZEROS]
             head[CHOSEN] = self._take(BLOCK_ROWS)
         else:
             self._take(self._block_size * (n_threads - 1))
@@ -142,8 +155,9 @@ class Layout:
     def _place_rows(self, records, rows, dense_input, training):
         stride = padded_rows(rows) * self.lanes
         below = self._take(records[0][IN_PANELS] * stride) if dense_input else 0
+        error_below = 0
         for index, record in enumerate(records):
-            record[INPUT] = below
+            record[INPUT], record[ERROR_BELOW] = below, error_below
             below = record[OUTPUT] = record[ERROR] = self._take(record[OUT_PANELS] * stride)
             if training and index < len(records) - 1:
                 record[ERROR] = self._take(record[OUT_PANELS] * stride)
@@ -151,6 +165,7 @@ class Layout:
                 transposed_rows = max(padded_rows(record[OUTPUTS]), record[OUT_PANELS] * self.lanes)
                 record[TRANSPOSED_STRIDE] = transposed_rows * self.lanes
                 record[TRANSPOSED] = self._take(record[IN_PANELS] * record[TRANSPOSED_STRIDE])
+            error_below = record[ERROR]
 
     def _worth_chunks(self, records, rows):
         """Return whether two threads send each other less by gradients of half a batch than by its activations.

@@ -1,6 +1,6 @@
 """Products of matrices in column panels: every multiplication of the forward and the backward pass."""
 
-from fastmlp.cpu.compile import kernel
+from fastmlp.cpu.compile import inlined, kernel
 from fastmlp.cpu.lanes import width
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.tile import (
@@ -81,25 +81,16 @@ def make_gradient_tile(panels):
 
 
 def by_panels(make):
-    """Return the kernel for a count of panels known only as the program runs, from a maker for a fixed count."""
-    if PANELS == 1:
-        one = make(1)
-        return kernel(lambda panels, *args: one(*args))
-    if PANELS == 2:
-        one, two = make(1), make(2)
+    """Return the function (panels, args) for a count known only as the program runs, from a maker for a fixed one.
 
-        @kernel
-        def choose(panels, *args):
-            if panels == 2:
-                two(*args)
-            else:
-                one(*args)
+    It is taken into its caller: all that calls a tile is optimised again.
+    """
+    one = make(1)
+    two = make(2) if PANELS > 1 else one
+    three = make(3) if PANELS > 2 else two
 
-        return choose
-    one, two, three = make(1), make(2), make(3)
-
-    @kernel
-    def choose(panels, *args):
+    @inlined
+    def choose(panels, args):
         if panels == 3:
             three(*args)
         elif panels == 2:

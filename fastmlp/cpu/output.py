@@ -112,9 +112,12 @@ def _softmax_error(memory, row_losses, chosen, output, row_stride, targets, weig
                 store(memory, block, load(memory, block) * weight)
 
 
-@kernel
-def output_error(loss, memory, row_losses, chosen, *args):
-    """Take rows from their preactivations to errors and losses, by the code of the loss; chosen: a place for them."""
+@inlined
+def output_error(loss, memory, row_losses, chosen, args):
+    """Take rows from their preactivations to errors and losses, by the code of the loss; chosen: a place for them.
+
+    args: (output, row_stride, targets, weights, order, span, n_outputs), as for the unit losses.
+    """
     if loss < N_UNIT_LOSSES:
         _unit_error(loss, memory, row_losses, *args)
     else:

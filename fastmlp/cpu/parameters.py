@@ -7,7 +7,7 @@ registers; then the penalty is added and the optimizer's update applied.
 from numba import types
 from numba.extending import overload
 
-from fastmlp.cpu.compile import inlined, kernel
+from fastmlp.cpu.compile import OPTIONS, inlined, kernel
 from fastmlp.cpu.elementwise import by_code
 from fastmlp.cpu.lanes import horizontal_sum, load, repeat, store, width
 from fastmlp.cpu.layout import (
@@ -16,11 +16,9 @@ from fastmlp.cpu.layout import (
     COST,
     COST_BEFORE,
     ERROR,
-    FIELDS,
     FIRST,
     FIRST_DENSE,
     GRADIENT,
-    HEAD,
     INPUT,
     INPUTS,
     N_LAYERS,
@@ -34,6 +32,7 @@ from fastmlp.cpu.layout import (
     WEIGHT,
     WEIGHT_STRIDE,
     ZEROS,
+    record_of,
 )
 from fastmlp.cpu.multiply import ROW_BLOCK, edge, gradient_tile, parts_of
 from fastmlp.cpu.target import PANELS, ROWS
@@ -122,8 +121,8 @@ def bias_gradient(memory, place, error, first_row, last_row, fresh):
 def add_bias_gradients(memory, plan, layer, panels, rows, chunks, fresh):
     """Add the errors of a block's rows to the gradients of the biases of panels[0] to panels[1], chunk by chunk."""
     for panel in range(panels[0], panels[1]):
-        place = layer[BIAS] + panel * width(memory)
-        error = layer[ERROR] + panel * plan[ROW_STRIDE]
+        place = plan[layer + BIAS] + panel * width(memory)
+        error = plan[layer + ERROR] + panel * plan[ROW_STRIDE]
         for chunk in range(chunks[0], chunks[1]):
             first, last = chunk_edge(rows, plan[CHUNKS], chunk), chunk_edge(rows, plan[CHUNKS], chunk + 1)
             bias_gradient(memory, place + plan[GRADIENT + chunk], error, first, last, fresh)
@@ -134,7 +133,7 @@ def update_biases(memory, plan, layer, panels, update, scale, constants):
     """Apply the update to the biases of panels[0] to panels[1], whose gradients are complete."""
     lanes = width(memory)
     blocks = (panels[1] - panels[0], lanes, lanes)
-    update_parameters(update[0], memory, layer[BIAS] + panels[0] * lanes, blocks, plan, 0.0, scale, constants)
+    update_parameters(update[0], memory, plan[layer + BIAS] + panels[0] * lanes, blocks, plan, 0.0, scale, constants)
 
 
 @kernel
@@ -153,11 +152,12 @@ def dense_layer_gradient(memory, plan, layer, rows, block, part):
     part: (first cost, last cost), counted tile by tile, panel group by panel group.
     """
     lanes = width(memory)
-    row_stride, stride = plan[ROW_STRIDE], layer[WEIGHT_STRIDE]
-    row_tiles = parts_of(layer[INPUTS], ROWS)
-    cost, groups = layer[COST_BEFORE], parts_of(layer[OUT_PANELS], PANELS)
+    row_stride, stride = plan[ROW_STRIDE], plan[layer + WEIGHT_STRIDE]
+    row_tiles = parts_of(plan[layer + INPUTS], ROWS)
+    cost, all_panels = plan[layer + COST_BEFORE], plan[layer + OUT_PANELS]
+    groups = parts_of(all_panels, PANELS)
     for group in range(groups):
-        panel, next_panel = edge(layer[OUT_PANELS], groups, group), edge(layer[OUT_PANELS], groups, group + 1)
+        panel, next_panel = edge(all_panels, groups, group), edge(all_panels, groups, group + 1)
         panels = next_panel - panel
         first, last = tiles_of_part(cost, row_tiles, panels, part)
         for chunk in range(block[2], block[3]):
@@ -168,49 +168,22 @@ def dense_layer_gradient(memory, plan, layer, rows, block, part):
                 last_row = low + edge(high - low, pieces, piece + 1)
                 begins = block[0] and piece == 0
                 for row in range(first * ROWS, last * ROWS, ROWS):
-                    gradient = layer[WEIGHT] + panel * stride + row * lanes + plan[GRADIENT + chunk]
-                    gradient_tile(
-                        panels,
+                    gradient = plan[layer + WEIGHT] + panel * stride + row * lanes + plan[GRADIENT + chunk]
+                    args = (
                         memory,
                         gradient,
                         stride,
                         plan[ZEROS] if begins else gradient,
                         0 if begins else stride,
-                        layer[INPUT] + row // lanes * row_stride + first_row * lanes + row % lanes,
-                        layer[ERROR] + panel * row_stride + first_row * lanes,
+                        plan[layer + INPUT] + row // lanes * row_stride + first_row * lanes + row % lanes,
+                        plan[layer + ERROR] + panel * row_stride + first_row * lanes,
                         row_stride,
                         last_row - first_row,
                     )
+                    gradient_tile(panels, args)
         if first == 0 and last > 0:
             add_bias_gradients(memory, plan, layer, (panel, next_panel), rows, block[2:], block[0])
         cost += panels * row_tiles
-
-
-@kernel
-def update_layer(memory, penalties, plan, layer, update, scale, constants, part):
-    """Apply the update to a part of a layer's tiles, as for `dense_layer_gradient`, and to their transposed copies."""
-    lanes = width(memory)
-    row_tiles, stride = parts_of(layer[INPUTS], ROWS), layer[WEIGHT_STRIDE]
-    cost, tile, groups = layer[COST_BEFORE], layer[TILES_BEFORE], parts_of(layer[OUT_PANELS], PANELS)
-    for group in range(groups):
-        panel, next_panel = edge(layer[OUT_PANELS], groups, group), edge(layer[OUT_PANELS], groups, group + 1)
-        panels = next_panel - panel
-        first, last = tiles_of_part(cost, row_tiles, panels, part)
-        for index in range(first, last):
-            row = index * ROWS
-            weight = layer[WEIGHT] + panel * stride + row * lanes
-            blocks = (panels, min(ROWS, layer[INPUTS] - row) * lanes, stride)
-            penalties[tile + index] = update_parameters(
-                update[0], memory, weight, blocks, plan, update[1], scale, constants
-            )
-            if layer[TRANSPOSED] > 0 and update[0] > 0:
-                column = layer[TRANSPOSED] + row // lanes * layer[TRANSPOSED_STRIDE] + row % lanes
-                for p in range(panels):
-                    store_transposed(memory, column + (panel + p) * lanes * lanes, weight + p * stride)
-        if first == 0 and last > 0:
-            update_biases(memory, plan, layer, (panel, next_panel), update, scale, constants)
-        cost += panels * row_tiles
-        tile += row_tiles
 
 
 @inlined
@@ -221,16 +194,16 @@ def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, s
     """
     lanes = width(memory)
     row_stride, distance = plan[ROW_STRIDE], plan[GRADIENT]
-    row_tiles, panels = parts_of(layer[INPUTS], ROWS), layer[OUT_PANELS]
-    first_tile = min(row_tiles, max(0, -((layer[COST_BEFORE] - part[0]) // panels)))
-    last_tile = min(row_tiles, max(0, -((layer[COST_BEFORE] - part[1]) // panels)))
-    first, last = first_tile * ROWS, min(layer[INPUTS], last_tile * ROWS)
+    row_tiles, panels = parts_of(plan[layer + INPUTS], ROWS), plan[layer + OUT_PANELS]
+    first_tile = min(row_tiles, max(0, -((plan[layer + COST_BEFORE] - part[0]) // panels)))
+    last_tile = min(row_tiles, max(0, -((plan[layer + COST_BEFORE] - part[1]) // panels)))
+    first, last = first_tile * ROWS, min(plan[layer + INPUTS], last_tile * ROWS)
     if first >= last:
         return
-    gradient = layer[WEIGHT] + distance
+    gradient = plan[layer + WEIGHT] + distance
     if block[0]:
         for panel in range(panels):
-            start = gradient + panel * layer[WEIGHT_STRIDE]
+            start = gradient + panel * plan[layer + WEIGHT_STRIDE]
             for i in range(start + first * lanes, start + last * lanes, lanes):
                 store(memory, i, repeat(memory, 0.0))
     (data, indices, indptr), order, count = rows
@@ -239,8 +212,8 @@ def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, s
             if first <= indices[entry] < last:
                 place = gradient + indices[entry] * lanes
                 for panel in range(panels):
-                    i = place + panel * layer[WEIGHT_STRIDE]
-                    error = load(memory, layer[ERROR] + panel * row_stride + row * lanes)
+                    i = place + panel * plan[layer + WEIGHT_STRIDE]
+                    error = load(memory, plan[layer + ERROR] + panel * row_stride + row * lanes)
                     store(memory, i, load(memory, i) + error * data[entry])
     if first == 0:
         add_bias_gradients(memory, plan, layer, (0, panels), count, block[2:], block[0])
@@ -250,26 +223,24 @@ def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, s
         return
     # one row of tiles has as many slots as there are groups of panels; the first of them takes the whole sum
     for tile in range(first_tile, last_tile):
-        start, stride = layer[WEIGHT] + tile * ROWS * lanes, layer[WEIGHT_STRIDE]
-        blocks = (panels, min(ROWS, layer[INPUTS] - tile * ROWS) * lanes, stride)
-        penalties[layer[TILES_BEFORE] + tile] = update_parameters(
+        start, stride = plan[layer + WEIGHT] + tile * ROWS * lanes, plan[layer + WEIGHT_STRIDE]
+        blocks = (panels, min(ROWS, plan[layer + INPUTS] - tile * ROWS) * lanes, stride)
+        penalties[plan[layer + TILES_BEFORE] + tile] = update_parameters(
             update[0], memory, start, blocks, plan, update[1], scale, constants
         )
 
 
 def first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block, update, sums, part):
-    """Take the first layer's tiles through gradient and update, from dense rows already gathered, or from CSR rows."""
+    """Take the first layer's tiles through gradient and update from CSR rows; nothing for dense rows."""
 
 
-@overload(first_layer_gradient, inline="always")
+@overload(first_layer_gradient, jit_options=OPTIONS)
 def _first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block, update, sums, part):
     if isinstance(X, types.BaseTuple):
         return lambda memory, penalties, plan, layer, X, order, rows, block, update, sums, part: sparse_layer_gradient(
             memory, penalties, plan, layer, (X, order, rows), block, update, sums[0], sums[1], part
         )
-    return lambda memory, penalties, plan, layer, X, order, rows, block, update, sums, part: dense_layer_gradient(
-        memory, plan, layer, rows, block, part
-    )
+    return lambda memory, penalties, plan, layer, X, order, rows, block, update, sums, part: None
 
 
 @kernel
@@ -288,17 +259,38 @@ def add_gradients(memory, penalties, plan, X, order, rows, block, update, sums, 
     """
     part = part_of(plan, unit)
     for index in range(plan[N_LAYERS]):
-        layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
+        layer = record_of(index)
         if index == 0:
             first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block, update, sums, part)
-        else:
+        if index >= plan[FIRST_DENSE]:
             dense_layer_gradient(memory, plan, layer, rows, block, part)
 
 
 @kernel
 def update_tiles(memory, penalties, plan, update, sums, unit):
-    """Update a unit of all tiles, whose gradients are complete."""
-    part = part_of(plan, unit)
+    """Update a unit of all tiles, whose gradients are complete, and their transposed copies."""
+    lanes, part = width(memory), part_of(plan, unit)
     for index in range(plan[FIRST_DENSE], plan[N_LAYERS]):
-        layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
-        update_layer(memory, penalties, plan, layer, update, sums[0], sums[1], part)
+        layer = record_of(index)
+        row_tiles, stride = parts_of(plan[layer + INPUTS], ROWS), plan[layer + WEIGHT_STRIDE]
+        cost, tile, all_panels = plan[layer + COST_BEFORE], plan[layer + TILES_BEFORE], plan[layer + OUT_PANELS]
+        groups = parts_of(all_panels, PANELS)
+        for group in range(groups):
+            panel, next_panel = edge(all_panels, groups, group), edge(all_panels, groups, group + 1)
+            panels = next_panel - panel
+            first, last = tiles_of_part(cost, row_tiles, panels, part)
+            for row_tile in range(first, last):
+                row = row_tile * ROWS
+                weight = plan[layer + WEIGHT] + panel * stride + row * lanes
+                blocks = (panels, min(ROWS, plan[layer + INPUTS] - row) * lanes, stride)
+                penalties[tile + row_tile] = update_parameters(
+                    update[0], memory, weight, blocks, plan, update[1], sums[0], sums[1]
+                )
+                if plan[layer + TRANSPOSED] > 0 and update[0] > 0:
+                    column = plan[layer + TRANSPOSED] + row // lanes * plan[layer + TRANSPOSED_STRIDE] + row % lanes
+                    for p in range(panels):
+                        store_transposed(memory, column + (panel + p) * lanes * lanes, weight + p * stride)
+            if first == 0 and last > 0:
+                update_biases(memory, plan, layer, (panel, next_panel), update, sums[0], sums[1])
+            cost += panels * row_tiles
+            tile += row_tiles

@@ -6,16 +6,16 @@ Gather the rows, forward through all layers, loss and output error, errors back 
 from numba import types
 from numba.extending import overload
 
-from fastmlp.cpu.compile import inlined, kernel
+from fastmlp.cpu.compile import OPTIONS, inlined, kernel
 from fastmlp.cpu.elementwise import activate, multiply_by_derivative
 from fastmlp.cpu.lanes import load, load_first, store, width
 from fastmlp.cpu.layout import (
     ACTIVATION,
+    BACKWARD,
     BIAS,
     CHOSEN,
-    ERROR,
-    FIELDS,
-    HEAD,
+    ERROR_BELOW,
+    FIRST_DENSE,
     IN_PANELS,
     INPUT,
     INPUTS,
@@ -25,11 +25,9 @@ from fastmlp.cpu.layout import (
     OUTPUT,
     OUTPUTS,
     ROW_STRIDE,
-    TRANSPOSED,
-    TRANSPOSED_STRIDE,
     WEIGHT,
     WEIGHT_STRIDE,
-    ZEROS,
+    record_of,
 )
 from fastmlp.cpu.multiply import edge, parts_of, rows_product
 from fastmlp.cpu.output import output_error
@@ -52,152 +50,98 @@ def gather(memory, block, row_stride, rows, order, first_row, last_row):
 
 
 @kernel
-def dense(memory, out, bias, left, row_stride, weight, weight_stride, panels, depth, span):
-    """Rows span[0] to span[1] of out = left @ weight + bias; a bias stride of 0 lanes repeats zeros."""
-    lanes = width(memory)
+def dense(memory, plan, product, span):
+    """Rows span[0] to span[1] of out = left @ weight + bias; product: the seven fields of a layer's record for it."""
+    lanes, row_stride = width(memory), plan[ROW_STRIDE]
+    panels, weight_stride = plan[product + OUT_PANELS], plan[product + WEIGHT_STRIDE]
     groups = parts_of(panels, PANELS)
     for group in range(groups):
         panel = edge(panels, groups, group)
-        rows_product(
-            edge(panels, groups, group + 1) - panel,
+        args = (
             memory,
-            out + panel * row_stride,
-            bias + panel * lanes,
-            left,
-            weight + panel * weight_stride,
+            plan[product + OUTPUT] + panel * row_stride,
+            plan[product + BIAS] + panel * lanes,
+            plan[product + INPUT],
+            plan[product + WEIGHT] + panel * weight_stride,
             row_stride,
             weight_stride,
             span[0],
             span[1],
-            depth,
+            plan[product + INPUTS],
         )
+        rows_product(edge(panels, groups, group + 1) - panel, args)
 
 
 @inlined
-def sparse_rows_product(memory, layer, row_stride, X, order, span):
+def sparse_rows_product(memory, plan, layer, X, order, span):
     """Rows of the first layer's preactivations from CSR rows, each entry adds a multiple of a row of the weights."""
-    lanes = width(memory)
+    lanes, row_stride = width(memory), plan[ROW_STRIDE]
     data, indices, indptr = X
     for row in range(span[0], span[1]):
         first, last = indptr[order[row]], indptr[order[row] + 1]
-        for panel in range(layer[OUT_PANELS]):
-            total = load(memory, layer[BIAS] + panel * lanes)
-            weight = layer[WEIGHT] + panel * layer[WEIGHT_STRIDE]
+        for panel in range(plan[layer + OUT_PANELS]):
+            total = load(memory, plan[layer + BIAS] + panel * lanes)
+            weight = plan[layer + WEIGHT] + panel * plan[layer + WEIGHT_STRIDE]
             for entry in range(first, last):
                 total = total + load(memory, weight + indices[entry] * lanes) * data[entry]
-            store(memory, layer[OUTPUT] + panel * row_stride + row * lanes, total)
+            store(memory, plan[layer + OUTPUT] + panel * row_stride + row * lanes, total)
 
 
-def first_layer(memory, layer, row_stride, X, order, span):
-    """Compute the first layer's preactivations for X[order[row]], row = span[0] to span[1], from dense or CSR rows."""
+def first_layer(memory, plan, layer, X, order, span):
+    """Gather rows X[order[row]], row = span[0] to span[1]; for CSR rows, compute the layer's preactivations."""
 
 
-@overload(first_layer, inline="always")
-def _first_layer(memory, layer, row_stride, X, order, span):
+@overload(first_layer, jit_options=OPTIONS)
+def _first_layer(memory, plan, layer, X, order, span):
     if isinstance(X, types.BaseTuple):
-        return lambda memory, layer, row_stride, X, order, span: sparse_rows_product(
-            memory, layer, row_stride, X, order, span
-        )
-
-    def from_dense(memory, layer, row_stride, X, order, span):
-        gather(memory, layer[INPUT], row_stride, X, order, span[0], span[1])
-        dense_layer(memory, layer, row_stride, span)
-
-    return from_dense
-
-
-@kernel
-def dense_layer(memory, layer, row_stride, span):
-    """Rows span[0] to span[1] of a layer's preactivations from its input."""
-    dense(
-        memory,
-        layer[OUTPUT],
-        layer[BIAS],
-        layer[INPUT],
-        row_stride,
-        layer[WEIGHT],
-        layer[WEIGHT_STRIDE],
-        layer[OUT_PANELS],
-        layer[INPUTS],
-        span,
+        return lambda memory, plan, layer, X, order, span: sparse_rows_product(memory, plan, layer, X, order, span)
+    return lambda memory, plan, layer, X, order, span: gather(
+        memory, plan[layer + INPUT], plan[ROW_STRIDE], X, order, span[0], span[1]
     )
 
 
 @inlined
-def activate_rows(memory, layer, row_stride, span):
+def activate_rows(memory, plan, layer, span):
     """Apply a layer's activation to rows span[0] to span[1] of its output."""
-    lanes = width(memory)
-    for panel in range(layer[OUT_PANELS]):
-        block = layer[OUTPUT] + panel * row_stride + span[0] * lanes
-        activate(layer[ACTIVATION], memory, block, (span[1] - span[0]) * lanes)
+    lanes, row_stride = width(memory), plan[ROW_STRIDE]
+    for panel in range(plan[layer + OUT_PANELS]):
+        block = plan[layer + OUTPUT] + panel * row_stride + span[0] * lanes
+        activate(plan[layer + ACTIVATION], memory, block, (span[1] - span[0]) * lanes)
 
 
 @inlined
 def forward_rows(memory, plan, X, order, span):
     """Take rows X[order[span[0] : span[1]]] to the preactivations of the output."""
-    row_stride, n_layers = plan[ROW_STRIDE], plan[N_LAYERS]
+    n_layers = plan[N_LAYERS]
     for index in range(n_layers):
-        layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
+        layer = record_of(index)
         if index == 0:
-            first_layer(memory, layer, row_stride, X, order, span)
-        else:
-            dense_layer(memory, layer, row_stride, span)
+            first_layer(memory, plan, layer, X, order, span)
+        if index >= plan[FIRST_DENSE]:
+            dense(memory, plan, layer, span)
         if index < n_layers - 1:
-            activate_rows(memory, layer, row_stride, span)
+            activate_rows(memory, plan, layer, span)
 
 
-@kernel
+@inlined
 def backward_rows(memory, plan, span):
     """Take the errors of rows span[0] to span[1] from the output to the first layer's output."""
-    lanes = width(memory)
-    row_stride = plan[ROW_STRIDE]
+    lanes, row_stride = width(memory), plan[ROW_STRIDE]
     for index in range(plan[N_LAYERS] - 1, 0, -1):
-        layer = plan[HEAD + index * FIELDS : HEAD + (index + 1) * FIELDS]
-        below = plan[HEAD + (index - 1) * FIELDS : HEAD + index * FIELDS]
-        groups = parts_of(layer[IN_PANELS], PANELS)
-        for group in range(groups):
-            panel = edge(layer[IN_PANELS], groups, group)
-            panels = edge(layer[IN_PANELS], groups, group + 1) - panel
-            rows_product(
-                panels,
-                memory,
-                below[ERROR] + panel * row_stride,
-                plan[ZEROS],
-                layer[ERROR],
-                layer[TRANSPOSED] + panel * layer[TRANSPOSED_STRIDE],
-                row_stride,
-                layer[TRANSPOSED_STRIDE],
-                span[0],
-                span[1],
-                layer[OUTPUTS],
-            )
-            for p in range(panel, panel + panels):
-                start = p * row_stride + span[0] * lanes
-                multiply_by_derivative(
-                    below[ACTIVATION],
-                    memory,
-                    below[ERROR] + start,
-                    below[OUTPUT] + start,
-                    (span[1] - span[0]) * lanes,
-                )
+        layer = record_of(index)
+        dense(memory, plan, layer + BACKWARD, span)
+        code = plan[record_of(index - 1) + ACTIVATION]
+        for panel in range(plan[layer + IN_PANELS]):
+            start = panel * row_stride + span[0] * lanes
+            error, activation = plan[layer + ERROR_BELOW] + start, plan[layer + INPUT] + start
+            multiply_by_derivative(code, memory, error, activation, (span[1] - span[0]) * lanes)
 
 
 @inlined
 def train_rows(memory, row_losses, plan, X, targets, weights, order, span):
     """Run phase A for rows X[order[span[0] : span[1]]]: activations, row losses and errors, all left in the buffers."""
     forward_rows(memory, plan, X, order, span)
-    last = plan[HEAD + (plan[N_LAYERS] - 1) * FIELDS :]
-    output_error(
-        plan[LOSS],
-        memory,
-        row_losses,
-        plan[CHOSEN],
-        last[OUTPUT],
-        plan[ROW_STRIDE],
-        targets,
-        weights,
-        order,
-        span,
-        last[OUTPUTS],
-    )
+    last = record_of(plan[N_LAYERS] - 1)
+    args = (plan[last + OUTPUT], plan[ROW_STRIDE], targets, weights, order, span, plan[last + OUTPUTS])
+    output_error(plan[LOSS], memory, row_losses, plan[CHOSEN], args)
     backward_rows(memory, plan, span)

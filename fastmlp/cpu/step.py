@@ -158,19 +158,7 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
         numbers[LOSS_SUM] += (loss + penalty) / weight_sum * (last - first)
 
 
-@inlined
-def train_batches(memory, numbers, plan, control, X, targets, weights, order, worker):
-    """Run a job, all batches of positions control[FIRST_ROW] to control[LAST_ROW] in `order`, as one of the team."""
-    step = control[STEP]
-    for first in range(control[FIRST_ROW], control[LAST_ROW], control[BATCH]):
-        last = min(first + control[BATCH], control[LAST_ROW])
-        train_batch(memory, numbers, plan, control, X, targets, weights, order, (first, last, step), worker)
-        step += 1
-    if worker[0] == 0:  # all of the team have read it
-        control[STEP] = step
-
-
-@inlined
+@kernel
 def muster(control, wanted):
     """Reserve the helpers that are awake, up to a team of `wanted`; give each its rank; return the size of the team."""
     team = 1
@@ -188,7 +176,7 @@ def muster(control, wanted):
     return team
 
 
-@inlined
+@kernel
 def dismiss(control, wanted, state):
     """Set the state of all reserved helpers."""
     for helper in range(1, wanted):
@@ -196,11 +184,29 @@ def dismiss(control, wanted, state):
             atomic_store(control, HELPERS + helper * LINE, state)
 
 
+@kernel
+def wait_for_job(control, state):
+    """Return GO when the leader gives the helper with this state a job, STOP at the end, ASLEEP after a long wait."""
+    spins = 0
+    while True:
+        now = atomic_load(control, state)
+        if now in (GO, STOP):
+            return now
+        spins += 1
+        if spins < SPINS_BEFORE_YIELD:
+            pause()
+        else:
+            give_way()
+        if spins > SPINS_BEFORE_SLEEP and now == IDLE and atomic_swap_if(control, state, IDLE, ASLEEP):
+            return ASLEEP
+
+
 def work(memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
     """Run jobs, as the leader (helper 0) or as a helper; one function, so that it is compiled once.
 
-    The leader runs the job in `control` with the helpers that are awake, up to `wanted` threads, and returns how many
-    it were. A helper serves job after job; it returns 1 after a long wait for one, 0 at the end of the fit.
+    The leader runs the job in `control`, the batches of positions control[FIRST_ROW] to control[LAST_ROW] in `order`,
+    with the helpers that are awake, up to `wanted` threads, and returns how many it were. A helper serves job after
+    job; it returns 1 after a long wait for one, 0 at the end of the fit.
     """
     mode = flush_subnormals()
     state = HELPERS + helper * LINE
@@ -211,28 +217,22 @@ def work(memory, numbers, plan, control, X, targets, weights, order, wanted, hel
         control[BASE] = atomic_load(control, BARRIER)
         dismiss(control, wanted, GO)
     while result < 0:
-        spins = 0
-        while helper > 0:
-            now = atomic_load(control, state)
-            if now == GO:
-                rank, team = control[state + 1], control[TEAM]
+        if helper > 0:
+            order_given = wait_for_job(control, state)
+            if order_given != GO:
+                result = 1 if order_given == ASLEEP else 0
                 break
-            if now == STOP:
-                result = 0
-                break
-            spins += 1
-            if spins < SPINS_BEFORE_YIELD:
-                pause()
-            else:
-                give_way()
-            if spins > SPINS_BEFORE_SLEEP and now == IDLE and atomic_swap_if(control, state, IDLE, ASLEEP):
-                result = 1
-                break
-        if result < 0:
-            train_batches(memory, numbers, plan, control, X, targets, weights, order, (rank, team))
-            if helper == 0:
-                result = team
-            else:
-                atomic_swap_if(control, state, GO, IDLE)  # or it is STOP by now
+            rank, team = control[state + 1], control[TEAM]
+        step = control[STEP]
+        for first in range(control[FIRST_ROW], control[LAST_ROW], control[BATCH]):
+            last = min(first + control[BATCH], control[LAST_ROW])
+            worker = (rank, team)
+            train_batch(memory, numbers, plan, control, X, targets, weights, order, (first, last, step), worker)
+            step += 1
+        if helper == 0:
+            control[STEP] = step  # all of the team have read it
+            result = team
+        else:
+            atomic_swap_if(control, state, GO, IDLE)  # or it is STOP by now
     restore_mode(mode)
     return result
