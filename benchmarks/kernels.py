@@ -43,9 +43,8 @@ def multiply_rows(memory, count):
     left = PANELS * ROWS * lanes
     right = left + DEPTH * ROWS
     for _ in range(count):
-        rows_product(
-            PANELS, memory, 0, right, left, right, ROWS * lanes, DEPTH * lanes, np.int64(0), np.int64(ROWS), DEPTH
-        )
+        args = (memory, 0, right, left, right, ROWS * lanes, DEPTH * lanes, np.int64(0), np.int64(ROWS), DEPTH)
+        rows_product(PANELS, args)
 
 
 @compiled
@@ -55,7 +54,7 @@ def sum_gradient(memory, count):
     left = PANELS * ROWS * lanes
     right = left + DEPTH * lanes
     for _ in range(count):
-        gradient_tile(PANELS, memory, 0, ROWS * lanes, 0, ROWS * lanes, left, right, DEPTH * lanes, DEPTH)
+        gradient_tile(PANELS, (memory, 0, ROWS * lanes, 0, ROWS * lanes, left, right, DEPTH * lanes, DEPTH))
 
 
 @compiled

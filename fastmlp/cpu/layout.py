@@ -120,7 +120,7 @@ class Layout:
             head[ZEROS] = self._take(max(PANELS, ROWS, panels) * self.lanes)
             for record in records:
                 record[NO_BIAS] = head[ZEROS]
-            head[CHOSEN] = self._take(BLOCK_ROWS)
+            head[CHOSEN] = self._take(2 * BLOCK_ROWS)
         else:
             self._take(self._block_size * (n_threads - 1))
         self._take(self.lanes * self.lanes)  # what reads several rows at once may read beyond the end
@@ -196,6 +196,8 @@ class Layout:
 
     def plan_of(self, thread: int) -> np.ndarray:
         """Return the plan with a thread's own block of rows, to predict."""
+        if thread == 0:
+            return self.plan
         plan = self.plan.copy()
         plan[HEAD:].reshape(-1, FIELDS)[:, [INPUT, OUTPUT, ERROR]] += thread * self._block_size
         return plan

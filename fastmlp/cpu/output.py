@@ -19,6 +19,7 @@ from fastmlp.cpu.lanes import (
     sums_of_rows,
     width,
 )
+from fastmlp.cpu.layout import BLOCK_ROWS
 from fastmlp.formulas.elementary import exponential, maximum
 from fastmlp.formulas.losses import LOSSES, cross_entropy
 
@@ -58,6 +59,26 @@ def _unit_error(loss, memory, row_losses, output, row_stride, targets, weights, 
             place += row_stride
         row_loss = horizontal_sum(total)
         row_losses[row] = weight * (row_loss / n_outputs if _AVERAGED[loss] else row_loss)
+
+
+@kernel
+def _single_unit_error(loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs):
+    """As for the unit losses, where there is one output: a register takes as many rows as it has lanes."""
+    lanes = width(memory)
+    wanted = chosen + BLOCK_ROWS
+    for row in range(span[0], span[1]):
+        memory[chosen + row] = memory[output + row * lanes]
+        memory[wanted + row] = targets[order[row]]
+    for row in range(span[0], span[1], lanes):
+        count = min(lanes, span[1] - row)
+        y, a = load_first(memory, wanted + row, count), load_first(memory, chosen + row, count)
+        a = _unit_activation(loss, a)
+        store_first(memory, wanted + row, _unit_loss(loss, y, a), count)
+        store_first(memory, chosen + row, a - y, count)
+    for row in range(span[0], span[1]):
+        weight = row_weight(weights, order[row])
+        row_losses[row] = weight * memory[wanted + row]
+        store(memory, output + row * lanes, keep_first(repeat(memory, memory[chosen + row] * weight), 1, 0.0))
 
 
 @kernel
@@ -118,7 +139,9 @@ def output_error(loss, memory, row_losses, chosen, args):
 
     args: (output, row_stride, targets, weights, order, span, n_outputs), as for the unit losses.
     """
-    if loss < N_UNIT_LOSSES:
+    if loss < N_UNIT_LOSSES and args[6] == 1:
+        _single_unit_error(loss, memory, row_losses, chosen, *args)
+    elif loss < N_UNIT_LOSSES:
         _unit_error(loss, memory, row_losses, *args)
     else:
         _softmax_error(memory, row_losses, chosen, *args)

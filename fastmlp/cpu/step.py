@@ -123,9 +123,9 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
     chunks = plan[CHUNKS]
     apart = team == 2 and chunks == 2
     mine = (thread, thread + 1) if apart else (0, chunks)
-    units = 1 if apart or team == 1 else team * plan[UNITS]
+    units = 1 if apart else team * plan[UNITS]
     # where units are long, a thread takes the next when it is ready: not all may have as much of their cores
-    taken = units > team
+    taken = units > team > 1
     for start in range(first, last, BLOCK_ROWS):
         rows = min(BLOCK_ROWS, last - start)
         block_order = order[start : start + rows]
@@ -147,7 +147,7 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
             add_gradients(memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, unit)
             if block[1]:
                 update_tiles(memory, penalties, plan, (code, alpha), sums, unit)
-            index = atomic_add(control, TICKET, 1) if taken else units
+            index = atomic_add(control, TICKET, 1) if taken else index + team
         barrier(control, team)
     loss = ordered_sum(numbers, CHUNK_LOSSES, CHUNK_LOSSES + chunks)  # before another thread may be in the next batch
     if apart:
