@@ -9,28 +9,50 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit, xlogy
+from scipy.special import expit, ndtr, xlogy
 
 from fastmlp.network import Network, flatten, unflatten
 
 if TYPE_CHECKING:
     from fastmlp.training.optimizers import Update
 
+SELU = (1.0507009873554805, 1.6732632423543772)  # scale and alpha, Klambauer et al. (2017)
+
 ACTIVATIONS = {
     "identity": lambda z: z,
     "logistic": expit,
     "tanh": np.tanh,
     "relu": lambda z: np.maximum(z, 0),
+    "leaky_relu": lambda z: np.maximum(z, 0.01 * z),
+    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+    "selu": lambda z: SELU[0] * np.where(z > 0, z, SELU[1] * np.expm1(np.minimum(z, 0))),
+    "softplus": lambda z: np.logaddexp(0, z),
+    "softsign": lambda z: z / (1 + np.abs(z)),
+    "hard_tanh": lambda z: np.clip(z, -1, 1),
+    "arctan": np.arctan,
+    "gelu": lambda z: z * ndtr(z),
+    "silu": lambda z: z * expit(z),
+    "mish": lambda z: z * np.tanh(np.logaddexp(0, z)),
     "exp": np.exp,
     "softmax": lambda z: _normalise(np.exp(z - z.max(axis=1, keepdims=True))),
 }
 
-# Derivatives as functions of the activation, not of the preactivation.
+# Derivatives as functions of the preactivation and the activation.
 DERIVATIVES = {
-    "identity": np.ones_like,
-    "logistic": lambda a: a * (1 - a),
-    "tanh": lambda a: 1 - a**2,
-    "relu": lambda a: (a > 0).astype(a.dtype),
+    "identity": lambda z, a: np.ones_like(z),
+    "logistic": lambda z, a: a * (1 - a),
+    "tanh": lambda z, a: 1 - a**2,
+    "relu": lambda z, a: (z > 0).astype(z.dtype),
+    "leaky_relu": lambda z, a: np.where(z > 0, 1, 0.01).astype(z.dtype),
+    "elu": lambda z, a: np.exp(np.minimum(z, 0)),
+    "selu": lambda z, a: SELU[0] * np.where(z > 0, 1, SELU[1] * np.exp(np.minimum(z, 0))),
+    "softplus": lambda z, a: expit(z),
+    "softsign": lambda z, a: (1 + np.abs(z)) ** -2,
+    "hard_tanh": lambda z, a: (np.abs(z) < 1).astype(z.dtype),
+    "arctan": lambda z, a: 1 / (1 + z**2),
+    "gelu": lambda z, a: ndtr(z) + z * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi),
+    "silu": lambda z, a: expit(z) * (1 + z * expit(-z)),
+    "mish": lambda z, a: np.tanh(np.logaddexp(0, z)) + z * expit(z) / np.cosh(np.logaddexp(0, z)) ** 2,
 }
 
 
@@ -118,9 +140,10 @@ class Engine:
         weight_sum = weight.sum()
         if weight_sum == 0:
             return 0.0, None
-        activations = [self.X[rows]]
+        activations, preactivations = [self.X[rows]], []
         for layer, name in enumerate(self.network.activations):
-            activations.append(ACTIVATIONS[name](activations[layer] @ coefs[layer] + intercepts[layer]))
+            preactivations.append(activations[layer] @ coefs[layer] + intercepts[layer])
+            activations.append(ACTIVATIONS[name](preactivations[layer]))
         output = activations[-1]
         penalty = 0.5 * alpha * sum(np.sum(coef**2) for coef in coefs)
         loss = (weight @ row_losses(self.network.loss, targets, output) + penalty) / weight_sum
@@ -133,7 +156,8 @@ class Engine:
             coefs[layer] = (activation.T @ error + alpha * weights) / weight_sum
             intercepts[layer] = error.sum(axis=0) / weight_sum
             if layer > 0:
-                error = (error @ weights.T) * DERIVATIVES[self.network.activations[layer - 1]](activation)
+                derivative = DERIVATIVES[self.network.activations[layer - 1]](preactivations[layer - 1], activation)
+                error = (error @ weights.T) * derivative
         return float(loss), flatten(coefs, intercepts)
 
     def _take_step(self, gradient: np.ndarray, update: Update, step: int) -> None:

@@ -20,6 +20,7 @@ from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, lanes_of
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.threads import resolve_threads
+from fastmlp.formulas.activations import ACTIVATIONS, CLASSIC
 from fastmlp.network import Network, flatten, unflatten
 from fastmlp.training.optimizers import Update
 
@@ -105,6 +106,19 @@ def test_every_formula(activation, loss, update, dtype):
     assert_same_training(make_network((7, 19, 5, 3), loss, activation), 75, dtype, update=update, rtol=rtol)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name not in CLASSIC])
+def test_every_further_activation(activation, dtype):
+    rtol = 1e-9 if dtype == np.float64 else 5e-4
+    assert_same_training(make_network((7, 19, 5, 3), "log_loss", activation), 75, dtype, rtol=rtol)
+
+
+@pytest.mark.parametrize("batch", [75, 2 * BLOCK_ROWS + 5])
+def test_another_activation_in_each_layer(batch):
+    network = Network((6, 18, 20, 5, 9, 1), ("gelu", "relu", "mish", "arctan", "identity"), "squared_error")
+    assert_same_training(network, 2 * BLOCK_ROWS + 40, batch=batch)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("csr", [False, True])
 @pytest.mark.parametrize("batch", [1, 33, 100, 2 * BLOCK_ROWS + 5])
@@ -157,7 +171,7 @@ def test_jobs_without_weight_run_in_teams(monkeypatch):
 
 
 @pytest.mark.parametrize("loss", OUTPUTS)
-@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu"])
+@pytest.mark.parametrize("activation", ["logistic", "tanh", "relu", "gelu", "elu"])
 @pytest.mark.parametrize("width", [1, ROWS + 1, TILE, 2 * TILE + 1])
 def test_gradient_against_finite_differences(width, activation, loss):
     # scikit-learn's squared error is averaged over the outputs, its gradient is that of the sum: one output only
@@ -207,6 +221,12 @@ def test_helpers_come_and_go_and_no_thread_is_left():
         got = run(Engine, network, problem, np.float64, n_threads=2)
         np.testing.assert_array_equal(got[1], expected[1])
     assert threading.active_count() == before
+
+
+def test_same_bits_in_teams_with_another_activation_in_each_layer(monkeypatch):
+    network = Network((9, 40, 17, 33, 3), ("silu", "elu", "gelu", "softmax"), "log_loss")
+    problem = make_problem(network, 203)
+    assert_same_bits_in_teams(monkeypatch, network, problem, np.float64, 2, {2: 3, 3: 3}, batch=100)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

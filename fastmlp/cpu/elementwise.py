@@ -2,9 +2,6 @@
 
 from fastmlp.cpu.compile import kernel
 from fastmlp.cpu.lanes import load, store, width
-from fastmlp.formulas.activations import ACTIVATIONS
-
-ACTIVATION_CODES = {name: code for code, name in enumerate(ACTIVATIONS)}
 
 
 def by_code(kernels):
@@ -45,19 +42,59 @@ def by_code(kernels):
     return choose if count > 5 else choose_of_few
 
 
-_value = by_code([activation.value for activation in ACTIVATIONS.values()])
-_derivative = by_code([activation.derivative for activation in ACTIVATIONS.values()])
+def make_activate(activations):
+    """Return the kernel that applies one of these activations, chosen by its position, to a block.
+
+    Last come those whose derivative needs the preactivation.
+    """
+    value = by_code([activation.value for activation in activations])
+    count = sum(activation.derivative is not None for activation in activations)
+
+    @kernel
+    def activate(code, memory, block, size, slope):
+        """memory[block : block + size] = activation(memory[block : block + size])."""
+        for i in range(block, block + size, width(memory)):
+            store(memory, i, value(code, load(memory, i)))
+
+    if count == len(activations):
+        return activate
+    both = by_code([activation.both for activation in activations[count:]])
+
+    @kernel
+    def activate_with_slopes(code, memory, block, size, slope):
+        """As `activate`; where `slope` is not 0, the derivatives are stored that far behind the activations."""
+        if slope == 0:
+            activate(code, memory, block, size, slope)
+            return
+        for i in range(block, block + size, width(memory)):
+            a, derivative = both(code - count, load(memory, i))
+            store(memory, i, a)
+            store(memory, i + slope, derivative)
+
+    return activate_with_slopes
 
 
-@kernel
-def activate(code, memory, block, count):
-    """memory[block : block + count] = activation(memory[block : block + count])."""
-    for i in range(block, block + count, width(memory)):
-        store(memory, i, _value(code, load(memory, i)))
+def make_multiply_by_derivative(activations):
+    """Return the kernel that takes errors back through one of these activations."""
+    count = sum(activation.derivative is not None for activation in activations)
+    derivative = by_code([activation.derivative for activation in activations[:count]])
 
+    @kernel
+    def multiply_by_derivative(code, memory, error, activation, size, slope):
+        """memory[error : error + size] *= derivative(memory[activation : activation + size])."""
+        for i in range(0, size, width(memory)):
+            store(memory, error + i, load(memory, error + i) * derivative(code, load(memory, activation + i)))
 
-@kernel
-def multiply_by_derivative(code, memory, error, activation, count):
-    """memory[error : error + count] *= derivative(memory[activation : activation + count])."""
-    for i in range(0, count, width(memory)):
-        store(memory, error + i, load(memory, error + i) * _derivative(code, load(memory, activation + i)))
+    if count == len(activations):
+        return multiply_by_derivative
+
+    @kernel
+    def multiply_by_slope(code, memory, error, activation, size, slope):
+        """As `multiply_by_derivative`; where `slope` is not 0, by what is stored that far behind the activations."""
+        if slope == 0:
+            multiply_by_derivative(code, memory, error, activation, size, slope)
+            return
+        for i in range(0, size, width(memory)):
+            store(memory, error + i, load(memory, error + i) * load(memory, activation + slope + i))
+
+    return multiply_by_slope

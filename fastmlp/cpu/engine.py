@@ -11,6 +11,7 @@ from fastmlp.cpu.data import as_kernel_input, encode, read_only
 from fastmlp.cpu.forward import forward_packed
 from fastmlp.cpu.layout import BLOCK_ROWS, FIRST, GRADIENT
 from fastmlp.cpu.parameters import UPDATE_CODES
+from fastmlp.cpu.program import program_of
 from fastmlp.cpu.step import (
     ALPHA,
     BATCH,
@@ -75,6 +76,7 @@ class Engine:
         self._numbers = np.zeros(PENALTIES + self._layout.n_tiles)
         weights = np.empty(0, dtype=self.dtype) if sample_weight is None else sample_weight
         self._arguments = (
+            program_of(self.network),
             self._layout.memory,
             self._numbers,
             self._layout.plan,

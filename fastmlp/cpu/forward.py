@@ -6,7 +6,6 @@ import numpy as np
 
 from fastmlp.cpu.compile import entry, kernel
 from fastmlp.cpu.data import as_kernel_input, encode, read_only, rows_of
-from fastmlp.cpu.elementwise import ACTIVATION_CODES, activate
 from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, width
 from fastmlp.cpu.layout import (
     BIAS,
@@ -22,6 +21,7 @@ from fastmlp.cpu.layout import (
     record_of,
 )
 from fastmlp.cpu.output import LOSS_CODES, output_activation
+from fastmlp.cpu.program import program_of
 from fastmlp.cpu.rows import forward_rows, gather
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 from fastmlp.cpu.threads import resolve_threads
@@ -43,14 +43,14 @@ def copy_output(out, memory, output, row_stride, row, target, n_outputs):
 
 
 @entry
-def forward_blocks(out, memory, plan, X, order, block_rows, loss):
+def forward_blocks(program, out, memory, plan, X, order, block_rows, loss):
     """out <- outputs of the rows X[order], a block at a time; loss: its code, or -1 for the preactivations."""
     mode = flush_subnormals()
     last = record_of(plan[N_LAYERS] - 1)
     n_outputs, row_stride = plan[last + OUTPUTS], plan[ROW_STRIDE]
     for start in range(0, order.size, block_rows):
         rows = min(block_rows, order.size - start)
-        forward_rows(memory, plan, X, order[start : start + rows], (0, rows))
+        forward_rows(program, memory, plan, X, order[start : start + rows], (0, rows))
         if loss >= 0:
             output_activation(loss, memory, plan[last + OUTPUT], row_stride, (0, rows), n_outputs)
         for row in range(rows):
@@ -65,7 +65,7 @@ def pack(memory, place, stride, matrix, rows):
 
 
 @entry
-def forward_layer(out, left, weight, bias, activation, padded):
+def forward_layer(program, out, left, weight, bias, activation, padded):
     """out (rows, outputs) <- activation(left (rows, depth) @ weight (depth, outputs) + bias), by rows of the weights.
 
     The sums run over the depth in the same order as in a tile, so that the bits are the same. `padded` is scratch for a
@@ -87,7 +87,7 @@ def forward_layer(out, left, weight, bias, activation, padded):
                 product = load_first(weight, k * outputs + whole, outputs - whole) * x
                 store(padded, whole, load(padded, whole) + product)
         if activation >= 0:
-            activate(activation, padded, 0, whole + lanes)
+            program.activate(activation, padded, 0, whole + lanes, 0)
         for first in range(0, outputs, lanes):
             store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
     restore_mode(mode)
@@ -114,13 +114,13 @@ def writable(array: np.ndarray) -> np.ndarray:
 
 
 def _forward_few(network, coefs, intercepts, X, raw):
-    last = len(coefs) - 1
+    last, program = len(coefs) - 1, program_of(network)
     lanes = lanes_of(X.dtype)
     padded = np.zeros(max(network.widths) + lanes + lanes * lanes, X.dtype)  # rows are read as many at once as lanes
     for index, (weight, bias) in enumerate(zip(coefs, intercepts, strict=True)):
-        code = ACTIVATION_CODES[network.activations[index]] if index < last else -1
+        code = program.codes[network.activations[index]] if index < last else -1
         out = np.empty((X.shape[0], weight.shape[1]), dtype=X.dtype)
-        forward_layer(out, writable(X), writable(weight), writable(bias), code, padded)
+        forward_layer(program, out, writable(X), writable(weight), writable(bias), code, padded)
         X = out
     if not raw:
         activate_output(X, LOSS_CODES[network.loss], padded)
@@ -130,7 +130,8 @@ def _forward_few(network, coefs, intercepts, X, raw):
 def forward_packed(out: np.ndarray, layout: Layout, plan: np.ndarray, X, block_rows: int, raw: bool) -> None:
     """out <- the outputs for X at the parameters in the buffer of `layout`; plan: the layout's, or a thread's."""
     code = -1 if raw else LOSS_CODES[layout.network.loss]
-    forward_blocks(out, layout.memory, plan, as_kernel_input(X), np.arange(X.shape[0]), block_rows, code)
+    program = program_of(layout.network)
+    forward_blocks(program, out, layout.memory, plan, as_kernel_input(X), np.arange(X.shape[0]), block_rows, code)
 
 
 def _pack_parameters(layout, coefs, intercepts):

@@ -13,6 +13,7 @@ from numba import from_dtype
 from fastmlp.cpu.compile import kernel
 from fastmlp.cpu.lanes import LANES
 from fastmlp.cpu.target import INSTRUCTION_SET, PANELS, ROWS
+from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.network import Network
 
 BLOCK_ROWS = 512  # rows that go through the network at once; a larger batch goes in several blocks
@@ -55,10 +56,11 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     ERROR,
     ERROR_BELOW,
     ACTIVATION,
+    SLOPE,
     COST_BEFORE,
     TILES_BEFORE,
     FIELDS,
-) = range(18)
+) = range(19)
 BACKWARD = OUTPUTS
 
 
@@ -161,6 +163,8 @@ class Layout:
             below = record[OUTPUT] = record[ERROR] = self._take(record[OUT_PANELS] * stride)
             if training and index < len(records) - 1:
                 record[ERROR] = self._take(record[OUT_PANELS] * stride)
+                if ACTIVATIONS[self.network.activations[index]].derivative is None:
+                    record[SLOPE] = self._take(record[OUT_PANELS] * stride) - record[OUTPUT]
             if training and index > 0:
                 transposed_rows = max(padded_rows(record[OUTPUTS]), record[OUT_PANELS] * self.lanes)
                 record[TRANSPOSED_STRIDE] = transposed_rows * self.lanes

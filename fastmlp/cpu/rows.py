@@ -7,7 +7,6 @@ from numba import types
 from numba.extending import overload
 
 from fastmlp.cpu.compile import OPTIONS, inlined, kernel
-from fastmlp.cpu.elementwise import activate, multiply_by_derivative
 from fastmlp.cpu.lanes import load, load_first, store, width
 from fastmlp.cpu.layout import (
     ACTIVATION,
@@ -25,6 +24,7 @@ from fastmlp.cpu.layout import (
     OUTPUT,
     OUTPUTS,
     ROW_STRIDE,
+    SLOPE,
     WEIGHT,
     WEIGHT_STRIDE,
     record_of,
@@ -101,16 +101,16 @@ def _first_layer(memory, plan, layer, X, order, span):
 
 
 @inlined
-def activate_rows(memory, plan, layer, span):
+def activate_rows(program, memory, plan, layer, span):
     """Apply a layer's activation to rows span[0] to span[1] of its output."""
     lanes, row_stride = width(memory), plan[ROW_STRIDE]
     for panel in range(plan[layer + OUT_PANELS]):
         block = plan[layer + OUTPUT] + panel * row_stride + span[0] * lanes
-        activate(plan[layer + ACTIVATION], memory, block, (span[1] - span[0]) * lanes)
+        program.activate(plan[layer + ACTIVATION], memory, block, (span[1] - span[0]) * lanes, plan[layer + SLOPE])
 
 
 @inlined
-def forward_rows(memory, plan, X, order, span):
+def forward_rows(program, memory, plan, X, order, span):
     """Take rows X[order[span[0] : span[1]]] to the preactivations of the output."""
     n_layers = plan[N_LAYERS]
     for index in range(n_layers):
@@ -120,28 +120,29 @@ def forward_rows(memory, plan, X, order, span):
         if index >= plan[FIRST_DENSE]:
             dense(memory, plan, layer, span)
         if index < n_layers - 1:
-            activate_rows(memory, plan, layer, span)
+            activate_rows(program, memory, plan, layer, span)
 
 
 @inlined
-def backward_rows(memory, plan, span):
+def backward_rows(program, memory, plan, span):
     """Take the errors of rows span[0] to span[1] from the output to the first layer's output."""
     lanes, row_stride = width(memory), plan[ROW_STRIDE]
     for index in range(plan[N_LAYERS] - 1, 0, -1):
         layer = record_of(index)
         dense(memory, plan, layer + BACKWARD, span)
-        code = plan[record_of(index - 1) + ACTIVATION]
+        below = record_of(index - 1)
+        code, slope = plan[below + ACTIVATION], plan[below + SLOPE]
         for panel in range(plan[layer + IN_PANELS]):
             start = panel * row_stride + span[0] * lanes
             error, activation = plan[layer + ERROR_BELOW] + start, plan[layer + INPUT] + start
-            multiply_by_derivative(code, memory, error, activation, (span[1] - span[0]) * lanes)
+            program.multiply_by_derivative(code, memory, error, activation, (span[1] - span[0]) * lanes, slope)
 
 
 @inlined
-def train_rows(memory, row_losses, plan, X, targets, weights, order, span):
+def train_rows(program, memory, row_losses, plan, X, targets, weights, order, span):
     """Run phase A for rows X[order[span[0] : span[1]]]: activations, row losses and errors, all left in the buffers."""
-    forward_rows(memory, plan, X, order, span)
+    forward_rows(program, memory, plan, X, order, span)
     last = record_of(plan[N_LAYERS] - 1)
     args = (plan[last + OUTPUT], plan[ROW_STRIDE], targets, weights, order, span, plan[last + OUTPUTS])
     output_error(plan[LOSS], memory, row_losses, plan[CHOSEN], args)
-    backward_rows(memory, plan, span)
+    backward_rows(program, memory, plan, span)

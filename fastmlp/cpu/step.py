@@ -99,7 +99,7 @@ def ordered_sum(numbers, first, last):
 
 
 @inlined
-def train_batch(memory, numbers, plan, control, X, targets, weights, order, batch, worker):
+def train_batch(program, memory, numbers, plan, control, X, targets, weights, order, batch, worker):
     """Take one batch = (first, last, step) of positions in `order` through both phases.
 
     The leader adds the batch's loss to numbers[LOSS_SUM]. A batch without weight takes no step. Where sums are over two
@@ -130,7 +130,7 @@ def train_batch(memory, numbers, plan, control, X, targets, weights, order, batc
         rows = min(BLOCK_ROWS, last - start)
         block_order = order[start : start + rows]
         span = (chunk_edge(rows, team, thread), chunk_edge(rows, team, thread + 1))
-        train_rows(memory, row_losses, plan, X, targets, weights, block_order, span)
+        train_rows(program, memory, row_losses, plan, X, targets, weights, block_order, span)
         if not apart:
             if thread == 0:
                 atomic_store(control, TICKET, 0)
@@ -201,7 +201,7 @@ def wait_for_job(control, state):
             return ASLEEP
 
 
-def work(memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
+def work(program, memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
     """Run jobs, as the leader (helper 0) or as a helper; one function, so that it is compiled once.
 
     The leader runs the job in `control`, the batches of positions control[FIRST_ROW] to control[LAST_ROW] in `order`,
@@ -227,7 +227,8 @@ def work(memory, numbers, plan, control, X, targets, weights, order, wanted, hel
         for first in range(control[FIRST_ROW], control[LAST_ROW], control[BATCH]):
             last = min(first + control[BATCH], control[LAST_ROW])
             worker = (rank, team)
-            train_batch(memory, numbers, plan, control, X, targets, weights, order, (first, last, step), worker)
+            batch = (first, last, step)
+            train_batch(program, memory, numbers, plan, control, X, targets, weights, order, batch, worker)
             step += 1
         if helper == 0:
             control[STEP] = step  # all of the team have read it

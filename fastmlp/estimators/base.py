@@ -15,11 +15,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastmlp.estimators.inputs import (
     as_rows,
     check_continues,
+    hidden_activations,
     hidden_widths,
     unchanged_on_error,
     validated_for_prediction,
     validated_weight,
 )
+from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.network import Network
 from fastmlp.training import device
 from fastmlp.training.initialisation import draw_parameters
@@ -35,7 +37,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions({"identity", "logistic", "tanh", "relu"})],
+        "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
         "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -64,7 +66,7 @@ class BaseMLP(BaseEstimator, ABC):
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str = "relu",
+        activation: str | Sequence[str] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -144,6 +146,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _fit(self, X: Any, y: Any, sample_weight: Any, partial: bool = False, **encoding: Any) -> "BaseMLP":
         with unchanged_on_error(self):
             hidden = hidden_widths(self.hidden_layer_sizes)
+            activations = hidden_activations(self.activation, len(hidden))
             if partial and self.early_stopping:
                 raise ValueError("partial_fit does not support early_stopping=True")
             continues = hasattr(self, "coefs_") and (self.warm_start or partial)
@@ -165,13 +168,13 @@ class BaseMLP(BaseEstimator, ABC):
             if continues:
                 check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
             activation, loss = self._output()
-            network = Network(widths, (self.activation,) * len(hidden) + (activation,), loss)
+            network = Network(widths, (*activations, activation), loss)
 
             random_state = check_random_state(self.random_state)
             if continues:
                 parameters = self._parameters(X.dtype)
             else:
-                parameters = draw_parameters(widths, self.activation, random_state, X.dtype)
+                parameters = draw_parameters(widths, activations or [self.activation], random_state, X.dtype)
             if self.solver in STOCHASTIC_SOLVERS:
                 learnt = self._fit_stochastic(
                     network, parameters, X, y, targets, weight, random_state, partial, continues
@@ -345,7 +348,7 @@ class BaseMLP(BaseEstimator, ABC):
         else:
             dtype = np.dtype(np.float64)
         X = as_rows(X, dtype)
-        activations = (self.activation,) * (len(self.coefs_) - 1) + (self.out_activation_,)
+        activations = (*hidden_activations(self.activation, len(self.coefs_) - 1), self.out_activation_)
         network = Network(self._fitted_widths(), activations, self._output()[1])
         return device.forward(network, *self._parameters(dtype), X, self.n_threads, raw)
 

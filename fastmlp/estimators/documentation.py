@@ -6,8 +6,11 @@ from collections.abc import Callable
 PARAMETERS = """\
 hidden_layer_sizes : int or array-like of int of shape (n_layers - 2,), default=(100,)
     The number of units in each hidden layer.
-activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
-    The function of the hidden units: z, 1 / (1 + exp(-z)), tanh(z) or max(0, z).
+activation : str or sequence of str, default="relu"
+    The function of the hidden units, one name for all or one for each hidden layer: "identity", "logistic", "tanh",
+    "relu", "leaky_relu" (slope 0.01), "elu", "selu", "softplus", "softsign", "hard_tanh", "arctan", "gelu" (with the
+    normal distribution function itself, no approximation), "silu" or "mish". The first four are scikit-learn's; the
+    first use of another one compiles the engine once more.
 solver : {"lbfgs", "sgd", "adam"}, default="adam"
     "sgd" is gradient descent on minibatches with momentum, "adam" scales its steps by running moments of the gradient
     [3]_, "lbfgs" is a quasi-Newton method on all rows at once [5]_, good for small data. "lbfgs" computes in float64

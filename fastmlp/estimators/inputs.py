@@ -9,6 +9,8 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from fastmlp.formulas.activations import ACTIVATIONS
+
 PLAIN_SIZE = 100_000  # up to so many numbers, the short check of `validated_for_prediction` is the faster one
 
 
@@ -43,6 +45,28 @@ def hidden_widths(hidden_layer_sizes: object) -> tuple[int, ...]:
     if any(size <= 0 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
     return tuple(int(size) for size in sizes)
+
+
+def hidden_activations(activation: object, n_hidden: int) -> tuple[str, ...]:
+    """Return the parameter as the names of the activations of so many hidden layers.
+
+    Raises
+    ------
+    ValueError
+        If a name is not known, or there are several and not one for each hidden layer.
+    """
+    if isinstance(activation, str):
+        return (activation,) * n_hidden
+    names = tuple(activation)
+    for name in names:
+        if name not in ACTIVATIONS:
+            raise ValueError(f"activation must have names out of {sorted(ACTIVATIONS)}, got {name!r} in {names}.")
+    if len(names) != n_hidden:
+        raise ValueError(
+            f"activation={names} has {len(names)} names, but hidden_layer_sizes {n_hidden} layers: give one name for "
+            "each hidden layer, or one for all."
+        )
+    return names
 
 
 def validated_weight(sample_weight: object, X: object, dtype: np.dtype) -> np.ndarray | None:

@@ -8,6 +8,7 @@ register. All propagate NaN.
 import math
 
 import numpy as np
+import scipy.special
 from numba import njit, types
 from numba.extending import overload
 
@@ -225,6 +226,98 @@ def _logarithm_series(t):
     return series
 
 
+def arctangent_series(t):
+    """Return arctan(s) / s - 1 for t = s * s, |s| <= 0.2: the series sum of (-t)**k / (2 k + 1) from k = 1."""
+    s = np.sqrt(t)
+    return np.arctan(s) / s - 1 if t > 0 else t
+
+
+@overload(arctangent_series)
+def _arctangent_series(t):
+    if scalar_type(t) == types.float32:
+
+        def series(t):
+            p = t * constant(t, -1 / 11) + constant(t, 1 / 9)
+            p = p * t + constant(t, -1 / 7)
+            p = p * t + constant(t, 1 / 5)
+            p = p * t + constant(t, -1 / 3)
+            return p * t
+
+        return series
+
+    def series(t):
+        p = t * constant(t, -1 / 23) + constant(t, 1 / 21)
+        p = p * t + constant(t, -1 / 19)
+        p = p * t + constant(t, 1 / 17)
+        p = p * t + constant(t, -1 / 15)
+        p = p * t + constant(t, 1 / 13)
+        p = p * t + constant(t, -1 / 11)
+        p = p * t + constant(t, 1 / 9)
+        p = p * t + constant(t, -1 / 7)
+        p = p * t + constant(t, 1 / 5)
+        p = p * t + constant(t, -1 / 3)
+        return p * t
+
+    return series
+
+
+def scaled_tail_series(t):
+    """Return exp(x**2) erfc(x) (1 + 2 x) for t = (x - 2) / (x + 2), x >= 0.
+
+    It is smooth in t (Schonfelder, 1978). Its series of Chebyshev's polynomials, computed with 40 digits, is cut off
+    where its rest is below a unit of rounding.
+    """
+    x = 2 * (1 + t) / (1 - t)
+    return scipy.special.erfcx(x) * (1 + 2 * x)
+
+
+@overload(scaled_tail_series)
+def _scaled_tail_series(t):
+    if scalar_type(t) == types.float32:
+
+        def series(t):
+            p = t * constant(t, 0.0001608035818208009) + constant(t, -0.00018365443975199014)
+            p = p * t + constant(t, -0.0013957069022580981)
+            p = p * t + constant(t, 0.0010431446135044098)
+            p = p * t + constant(t, 0.008689159527420998)
+            p = p * t + constant(t, -0.007942721247673035)
+            p = p * t + constant(t, -0.05421195924282074)
+            p = p * t + constant(t, 0.1640358418226242)
+            p = p * t + constant(t, -0.1660310924053192)
+            p = p * t + constant(t, -0.09276308119297028)
+            return p * t + constant(t, 1.2769783735275269)
+
+        return series
+
+    def series(t):
+        p = t * constant(t, -1.4276847782986204e-08) + constant(t, -2.4630020041347383e-08)
+        p = p * t + constant(t, 9.110270309406622e-08)
+        p = p * t + constant(t, 2.3191445148773556e-07)
+        p = p * t + constant(t, -1.283145001602249e-07)
+        p = p * t + constant(t, -9.42043006762512e-07)
+        p = p * t + constant(t, -8.486280593803529e-07)
+        p = p * t + constant(t, 1.5863413025348713e-06)
+        p = p * t + constant(t, 5.3380619799498e-06)
+        p = p * t + constant(t, 3.666977126641099e-06)
+        p = p * t + constant(t, -1.3550461660621755e-05)
+        p = p * t + constant(t, -3.640725735279041e-05)
+        p = p * t + constant(t, -1.4901062178327189e-06)
+        p = p * t + constant(t, 0.00015103514399068322)
+        p = p * t + constant(t, 0.00020636268647766627)
+        p = p * t + constant(t, -0.0004543401657863993)
+        p = p * t + constant(t, -0.0014568132813392836)
+        p = p * t + constant(t, 0.0012713388980090158)
+        p = p * t + constant(t, 0.008722653817412258)
+        p = p * t + constant(t, -0.008034015078553464)
+        p = p * t + constant(t, -0.05422000098938379)
+        p = p * t + constant(t, 0.16405128003334057)
+        p = p * t + constant(t, -0.16603039761533683)
+        p = p * t + constant(t, -0.09276382658574522)
+        return p * t + constant(t, 1.2769783815525289)
+
+    return series
+
+
 @formula
 def _reduced_exponential(x):
     """Return (q, s) with exp(x) = 2 s (q + 1); s is half of a power of two, so that it cannot overflow on its own.
@@ -267,3 +360,34 @@ def logarithm(x):
     result = (s + s) + low + e * by_precision(x, 0.693359375, 6.93147180369123816490e-01)
     result = where_positive(x, result, constant(x, -math.inf))
     return where_positive(constant(x, math.inf) - x, result, x)
+
+
+@formula
+def logarithm_of_one_plus(x):
+    """Return log(1 + x) for x >= 0, accurate near 0, where the rounding of 1 + x is made up for (Kahan's way)."""
+    whole = constant(x, 1) + x
+    rounded = whole - constant(x, 1)
+    return where_positive(rounded, logarithm(whole) * x / rounded, x)
+
+
+@formula
+def arctangent(x):
+    """Return arctan(x), by that of a quarter of the angle, after 1 / x where |x| > 1."""
+    size = where_positive(x, x, -x)
+    beyond = size - constant(x, 1)
+    s = where_positive(beyond, constant(x, 1) / size, size)
+    s = s / (constant(x, 1) + square_root(s * s + constant(x, 1)))
+    s = s / (constant(x, 1) + square_root(s * s + constant(x, 1)))
+    angle = constant(x, 4) * (s + s * arctangent_series(s * s))
+    angle = where_positive(beyond, constant(x, math.pi / 2) - angle, angle)
+    return where_positive(x, angle, -angle)
+
+
+@formula
+def normal_distribution(x):
+    """Return the standard normal distribution function at x, and its density there times sqrt(2 pi)."""
+    size = where_positive(x, x, -x) * constant(x, math.sqrt(0.5))
+    density = exponential(x * x * constant(x, -0.5))
+    series = scaled_tail_series((size - constant(x, 2)) / (size + constant(x, 2)))
+    tail = constant(x, 0.5) * density * series / (constant(x, 1) + constant(x, 2) * size)
+    return where_positive(x, constant(x, 1) - tail, tail), density

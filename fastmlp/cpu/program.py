@@ -1,0 +1,83 @@
+"""Which formulas a compiled program holds, as a type: one text of the kernels serves all programs.
+
+Kernels take a program as their first argument and call `program.activate(...)`: for each program they are compiled
+anew. So nobody who needs what scikit-learn has waits for the compilation of more.
+"""
+
+from numba.core import types
+from numba.core.datamodel import models
+from numba.core.imputils import lower_getattr_generic
+from numba.core.typing.templates import AttributeTemplate, infer_getattr
+from numba.extending import NativeValue, register_model, unbox
+
+from fastmlp.cpu.elementwise import make_activate, make_multiply_by_derivative
+from fastmlp.formulas.activations import ACTIVATIONS, CLASSIC
+from fastmlp.network import Network
+
+PROGRAMS = {}
+
+
+class ProgramType(types.Type):
+    """The Numba type of a program; only its name, so that Numba can keep compiled code under it."""
+
+    def __init__(self, name):
+        self.program = name
+        super().__init__(f"program({name})")
+
+
+class Program:
+    """A choice of formulas and the kernels of them.
+
+    Parameters
+    ----------
+    name : str
+        Tells it apart from all others, in this process and in Numba's cache.
+    activations : sequence of str
+        Names in `formulas.activations.ACTIVATIONS`.
+
+    Attributes
+    ----------
+    codes : dict of str to int
+        What kernels know an activation by.
+    """
+
+    def __init__(self, name: str, activations):
+        self.name = name
+        self._numba_type_ = ProgramType(name)
+        # those whose derivative needs the preactivation come last: kernels tell them by their code
+        names = sorted(activations, key=lambda activation: ACTIVATIONS[activation].derivative is None)
+        self.codes = {activation: code for code, activation in enumerate(names)}
+        formulas = [ACTIVATIONS[activation] for activation in names]
+        self.activate = make_activate(formulas)
+        self.multiply_by_derivative = make_multiply_by_derivative(formulas)
+        PROGRAMS[name] = self
+
+
+register_model(ProgramType)(models.OpaqueModel)
+
+
+@unbox(ProgramType)
+def _unbox(kind, value, c):
+    return NativeValue(c.context.get_dummy_value())
+
+
+@infer_getattr
+class _Kernels(AttributeTemplate):
+    key = ProgramType
+
+    def generic_resolve(self, kind, name):
+        return types.Dispatcher(getattr(PROGRAMS[kind.program], name))
+
+
+@lower_getattr_generic(ProgramType)
+def _kernel(context, builder, kind, value, name):
+    return context.get_dummy_value()
+
+
+CLASSIC_PROGRAM = Program("classic", CLASSIC)
+FULL_PROGRAM = Program("full", ACTIVATIONS)
+
+
+def program_of(network: Network) -> Program:
+    """Return the smallest program that has a network's formulas."""
+    return CLASSIC_PROGRAM if set(network.activations[:-1]) <= set(CLASSIC) else FULL_PROGRAM
