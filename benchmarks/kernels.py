@@ -11,10 +11,12 @@ from benchmarks.common import seconds
 from fastmlp.cpu.lanes import load, store, width
 from fastmlp.cpu.layout import FIRST, GRADIENT, HEAD, SECOND, lanes_of
 from fastmlp.cpu.multiply import gradient_tile, rows_product
-from fastmlp.cpu.parameters import UPDATE_CODES, update_parameters
+from fastmlp.cpu.parameters import UPDATE_CODES
+from fastmlp.cpu.program import CLASSIC_PROGRAM
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.formulas.elementary import exponential
 
+update_parameters = CLASSIC_PROGRAM.update_parameters
 compiled = numba.njit(nogil=True, error_model="numpy", fastmath={"contract", "nsz"}, _nrt=False)
 DEPTH = 128
 SIZE = 1024  # elements that the kernels of single elements pass over
@@ -118,7 +120,7 @@ def make_update(dtype: str) -> tuple[Callable[[int], object], float]:
     """Return the function (count) of Adam's update."""
     plan = np.zeros(HEAD, np.int64)
     plan[0], plan[GRADIENT], plan[FIRST], plan[SECOND] = UPDATE_CODES["adam"], SIZE, 2 * SIZE, 3 * SIZE
-    return partial(updates, arrays(dtype, 4 * SIZE), plan, (1e-3, 0.9, 0.999, 1e-8)), SIZE * UPDATE
+    return partial(updates, arrays(dtype, 4 * SIZE), plan, (1e-3, 0.9, 0.999, 1e-8, 1e-3)), SIZE * UPDATE
 
 
 KERNELS = {

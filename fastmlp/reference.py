@@ -110,8 +110,12 @@ class Engine:
         with np.errstate(all="ignore"):
             for number, start in enumerate(range(0, len(order), batch_size)):
                 rows = order[start : start + batch_size]
-                loss, gradient = self._loss_and_gradient(rows, alpha)
+                penalty = 0.0 if update.name == "adamw" else alpha
+                loss, gradient = self._loss_and_gradient(rows, penalty)
                 if gradient is not None:
+                    if update.name == "adamw":
+                        weights = self.parameters.size - sum(self.network.widths[1:])
+                        self.parameters[:weights] *= 1 - update.constants[0] * alpha
                     self._take_step(gradient, update, update.step + number + 1)
                     total += loss * len(rows)
                 self.step = update.step + number + 1
@@ -168,13 +172,27 @@ class Engine:
             self.parameters = self.parameters + (
                 momentum * velocity - learning_rate * gradient if nesterov else velocity
             )
+            return
+        learning_rate, beta_1, beta_2, epsilon = update.constants
+        if update.name in ("rmsprop", "adagrad"):
+            if update.name == "rmsprop":
+                square = beta_2 * self.state[0] + (1 - beta_2) * gradient**2
+            else:
+                square = self.state[0] + gradient**2
+            self.state = square[np.newaxis]
+            self.parameters = self.parameters - learning_rate * gradient / (np.sqrt(square) + epsilon)
+            return
+        first = beta_1 * self.state[0] + (1 - beta_1) * gradient
+        second = beta_2 * self.state[1] + (1 - beta_2) * gradient**2
+        self.state = np.stack([first, second])
+        if update.name == "nadam":
+            momenta = beta_1 * (1 - 0.5 * 0.96 ** (0.004 * np.arange(1, step + 2)))
+            product = np.prod(momenta[:-1])
+            first = momenta[-1] * first / (1 - product * momenta[-1]) + (1 - momenta[-2]) * gradient / (1 - product)
+            second = second / (1 - beta_2**step)
         else:
-            learning_rate, beta_1, beta_2, epsilon = update.constants
-            first = beta_1 * self.state[0] + (1 - beta_1) * gradient
-            second = beta_2 * self.state[1] + (1 - beta_2) * gradient**2
-            self.state = np.stack([first, second])
             learning_rate *= (1 - beta_2**step) ** 0.5 / (1 - beta_1**step)
-            self.parameters = self.parameters - learning_rate * first / (np.sqrt(second) + epsilon)
+        self.parameters = self.parameters - learning_rate * first / (np.sqrt(second) + epsilon)
 
 
 def forward(

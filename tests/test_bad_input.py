@@ -144,7 +144,7 @@ def test_bad_single_row_raises_as_theirs(name, row):
     "settings",
     [
         {"solver": "newton"},
-        {"activation": "gelu"},
+        {"activation": "relu6"},
         {"learning_rate": "cosine"},
         {"alpha": -1.0},
         {"batch_size": 0},
@@ -170,7 +170,11 @@ def test_bad_parameters_raise_as_theirs(name, settings):
     error, message = error_of(getattr(sklearn.neural_network, name)(**settings), "fit", X, y)
     new = error_of(ours(name, **settings), "fit", X, y)
     assert new[0] is error
-    assert sorted(new[1]) == sorted(message)  # the order of the names allowed is that of a set
+    if set(settings) <= {"solver", "activation"}:  # more is allowed here
+        assert new[1].split(" must be ")[0] == message.split(" must be ")[0]
+        assert new[1].split(" Got ")[1] == message.split(" Got ")[1]
+    else:
+        assert sorted(new[1]) == sorted(message)  # the order of the names allowed is that of a set
     fitted = ours(name).fit(X, y).set_params(**settings)
     before = copy.deepcopy(fitted)
     for method in ("fit", "partial_fit"):

@@ -20,12 +20,14 @@ from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, lanes_of
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.threads import resolve_threads
+from fastmlp.formulas import updates
 from fastmlp.formulas.activations import ACTIVATIONS, CLASSIC
 from fastmlp.network import Network, flatten, unflatten
 from fastmlp.training.optimizers import Update
 
 OUTPUTS = {"squared_error": "identity", "poisson": "exp", "binary_log_loss": "logistic", "log_loss": "softmax"}
-UPDATES = {"sgd": Update("sgd", (0.05, 0.9, 1.0), 0), "adam": Update("adam", (0.01, 0.9, 0.99, 1e-8), 0)}
+UPDATES = {name: Update(name, (0.01, 0.9, 0.99, 1e-8), 0) for name in updates.UPDATES}
+UPDATES["sgd"] = Update("sgd", (0.05, 0.9, 1.0), 0)
 TILE = PANELS * lanes_of(np.float64)  # columns
 
 
@@ -54,7 +56,7 @@ def run(kind, network, problem, dtype, *, batch=32, update="adam", epochs=2, n_t
     with kind(network, np.dtype(dtype), n_threads) as engine:
         engine.load(sparse.csr_array(X) if csr else X, targets, weight if weighted else None)
         engine.set_parameters(*parameters)
-        engine.set_state(np.zeros((2 if update == "adam" else 1, network.n_parameters), dtype))
+        engine.set_state(np.zeros((updates.UPDATES[update].n_slots, network.n_parameters), dtype))
         order = np.random.default_rng(1).permutation(len(X))
         losses = []
         for epoch in range(epochs):
@@ -98,7 +100,7 @@ def test_rows_from_one_to_two_tiles_and_one(n_rows):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("update", UPDATES)
+@pytest.mark.parametrize("update", updates.CLASSIC)
 @pytest.mark.parametrize("loss", OUTPUTS)
 @pytest.mark.parametrize("activation", ["identity", "logistic", "tanh", "relu"])
 def test_every_formula(activation, loss, update, dtype):
@@ -111,6 +113,15 @@ def test_every_formula(activation, loss, update, dtype):
 def test_every_further_activation(activation, dtype):
     rtol = 1e-9 if dtype == np.float64 else 5e-4
     assert_same_training(make_network((7, 19, 5, 3), "log_loss", activation), 75, dtype, rtol=rtol)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("update", [name for name in updates.UPDATES if name not in updates.CLASSIC])
+@pytest.mark.parametrize("csr", [False, True])
+def test_every_further_update(csr, update, dtype):
+    rtol = 1e-9 if dtype == np.float64 else 5e-4
+    network = make_network((7, 19, 5, 3), "log_loss")
+    assert_same_training(network, 75, dtype, update=update, epochs=4, csr=csr, rtol=rtol)
 
 
 @pytest.mark.parametrize("batch", [75, 2 * BLOCK_ROWS + 5])

@@ -80,7 +80,7 @@ def test_parameters_defaults_and_their_order(estimator):
 def test_constraints_are_theirs(estimator):
     ours, original = estimator._parameter_constraints, theirs(estimator)._parameter_constraints
     assert set(ours) == set(original) | set(NEW_PARAMETERS)
-    for name in original:
+    for name in original.keys() - {"activation", "solver"}:  # they allow more here
         # The order of the characters does not matter: it is that of a set of strings.
         assert [sorted(str(one)) for one in ours[name]] == [sorted(str(one)) for one in original[name]], name
 

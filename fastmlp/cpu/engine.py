@@ -50,6 +50,7 @@ class Engine:
         self.n_threads = resolve_threads(n_threads)
         self._team = None
         self._n_slots = 0
+        self._program = program_of(network)
         self._pace = Pace(self.n_threads)
 
     def __enter__(self) -> "Engine":
@@ -76,7 +77,6 @@ class Engine:
         self._numbers = np.zeros(PENALTIES + self._layout.n_tiles)
         weights = np.empty(0, dtype=self.dtype) if sample_weight is None else sample_weight
         self._arguments = (
-            program_of(self.network),
             self._layout.memory,
             self._numbers,
             self._layout.plan,
@@ -132,7 +132,7 @@ class Engine:
             control[FIRST_ROW] = row
             control[LAST_ROW] = row = min(self._n_rows, row + batches * batch_size)
             start = time.perf_counter()
-            team = work(*self._arguments, wanted, 0)
+            team = work(self._program, *self._arguments, wanted, 0)
             batches = -(-(row - control[FIRST_ROW]) // batch_size)
             if measured:
                 self._pace.done(team, batches, time.perf_counter() - start)
@@ -141,7 +141,11 @@ class Engine:
     def _gather_team(self, wanted):
         """Start or wake the helpers; return whether one was not awake."""
         if self._team is None:
-            self._team = Team(self._control, lambda helper: work(*self._arguments, 0, helper) == 1, self.n_threads - 1)
+            self._team = Team(
+                self._control,
+                lambda helper: work(self._program, *self._arguments, 0, helper) == 1,
+                self.n_threads - 1,
+            )
             return True
         return self._team.wake(wanted)
 
@@ -150,6 +154,7 @@ class Engine:
         self._order[:] = order
         code = UPDATE_CODES[update.name]
         self._n_slots = UPDATES[update.name].n_slots
+        self._program = program_of(self.network, update.name)
         return self._run(batch_size, code, update.step + 1, update.constants, alpha) / self._n_rows
 
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:

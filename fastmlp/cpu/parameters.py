@@ -65,17 +65,24 @@ def store_gradient(memory, parameter, blocks, plan, alpha, scale, constants):
 
 
 def _make_step(update):
-    step, two_moments = update.step, update.n_slots > 1
+    step, two_moments, decoupled = update.step, update.n_slots > 1, update.decoupled
 
     @kernel
     def apply(memory, parameter, blocks, plan, alpha, scale, constants):
-        """Update blocks of parameters, as `store_gradient` takes them; returns the sum of their squares before."""
+        """Update blocks of parameters, as `store_gradient` takes them; returns the sum of their squares before.
+
+        It returns 0 for a decoupled update: its decay of the weights is no part of the loss.
+        """
         squares = repeat(memory, 0.0)
         for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
             for i in range(start, start + blocks[1], width(memory)):
                 w = load(memory, i)
-                squares = squares + w * w
-                g = (load_gradient(memory, plan, i) + w * alpha) * scale
+                if decoupled:
+                    g = load_gradient(memory, plan, i) * scale
+                    w = w * (1.0 - alpha * constants[4])
+                else:
+                    squares = squares + w * w
+                    g = (load_gradient(memory, plan, i) + w * alpha) * scale
                 first, second = i + plan[FIRST], i + plan[SECOND]
                 if two_moments:
                     new, m, v = step(w, g, load(memory, first), load(memory, second), constants)
@@ -90,8 +97,26 @@ def _make_step(update):
     return apply
 
 
+def _make_begin(begin):
+    return kernel(lambda hyperparameters, t: begin(hyperparameters, t))
+
+
+@kernel
+def _no_constants(hyperparameters, t):
+    return 0.0, 0.0, 0.0, 0.0, 0.0
+
+
+def make_step_constants(updates):
+    """Return the kernel that gives the constants of a step of one of these updates, by its code."""
+    return by_code([_no_constants, *(_make_begin(update.begin) for update in updates)])
+
+
+def make_update_parameters(updates):
+    """Return the kernel that applies one of these updates, or stores the gradient at code 0."""
+    return by_code([store_gradient, *map(_make_step, updates)])
+
+
 UPDATE_CODES = {name: code for code, name in enumerate(["gradient", *UPDATES])}
-update_parameters = by_code([store_gradient, *map(_make_step, UPDATES.values())])
 
 
 @kernel
@@ -129,11 +154,13 @@ def add_bias_gradients(memory, plan, layer, panels, rows, chunks, fresh):
 
 
 @kernel
-def update_biases(memory, plan, layer, panels, update, scale, constants):
+def update_biases(program, memory, plan, layer, panels, update, scale, constants):
     """Apply the update to the biases of panels[0] to panels[1], whose gradients are complete."""
     lanes = width(memory)
     blocks = (panels[1] - panels[0], lanes, lanes)
-    update_parameters(update[0], memory, plan[layer + BIAS] + panels[0] * lanes, blocks, plan, 0.0, scale, constants)
+    program.update_parameters(
+        update[0], memory, plan[layer + BIAS] + panels[0] * lanes, blocks, plan, 0.0, scale, constants
+    )
 
 
 @kernel
@@ -187,7 +214,7 @@ def dense_layer_gradient(memory, plan, layer, rows, block, part):
 
 
 @inlined
-def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, scale, constants, part):
+def sparse_layer_gradient(program, memory, penalties, plan, layer, rows, block, update, scale, constants, part):
     """As for a dense layer, but its inputs are CSR rows; here a thread's part is whole rows of the weights.
 
     rows: (X, order, count). The gradient of the part is set to 0, then each entry of each row adds to its row of it.
@@ -218,29 +245,31 @@ def sparse_layer_gradient(memory, penalties, plan, layer, rows, block, update, s
     if first == 0:
         add_bias_gradients(memory, plan, layer, (0, panels), count, block[2:], block[0])
         if block[1]:
-            update_biases(memory, plan, layer, (0, panels), update, scale, constants)
+            update_biases(program, memory, plan, layer, (0, panels), update, scale, constants)
     if not block[1]:
         return
     # one row of tiles has as many slots as there are groups of panels; the first of them takes the whole sum
     for tile in range(first_tile, last_tile):
         start, stride = plan[layer + WEIGHT] + tile * ROWS * lanes, plan[layer + WEIGHT_STRIDE]
         blocks = (panels, min(ROWS, plan[layer + INPUTS] - tile * ROWS) * lanes, stride)
-        penalties[plan[layer + TILES_BEFORE] + tile] = update_parameters(
+        penalties[plan[layer + TILES_BEFORE] + tile] = program.update_parameters(
             update[0], memory, start, blocks, plan, update[1], scale, constants
         )
 
 
-def first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block, update, sums, part):
+def first_layer_gradient(program, memory, penalties, plan, layer, X, order, rows, block, update, sums, part):
     """Take the first layer's tiles through gradient and update from CSR rows; nothing for dense rows."""
 
 
 @overload(first_layer_gradient, jit_options=OPTIONS)
-def _first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block, update, sums, part):
+def _first_layer_gradient(program, memory, penalties, plan, layer, X, order, rows, block, update, sums, part):
     if isinstance(X, types.BaseTuple):
-        return lambda memory, penalties, plan, layer, X, order, rows, block, update, sums, part: sparse_layer_gradient(
-            memory, penalties, plan, layer, (X, order, rows), block, update, sums[0], sums[1], part
+        return lambda program, memory, penalties, plan, layer, X, order, rows, block, update, sums, part: (
+            sparse_layer_gradient(
+                program, memory, penalties, plan, layer, (X, order, rows), block, update, sums[0], sums[1], part
+            )
         )
-    return lambda memory, penalties, plan, layer, X, order, rows, block, update, sums, part: None
+    return lambda program, memory, penalties, plan, layer, X, order, rows, block, update, sums, part: None
 
 
 @kernel
@@ -251,7 +280,7 @@ def part_of(plan, unit):
 
 
 @inlined
-def add_gradients(memory, penalties, plan, X, order, rows, block, update, sums, unit):
+def add_gradients(program, memory, penalties, plan, X, order, rows, block, update, sums, unit):
     """Add a block's rows to the gradients of a unit of all tiles; a sparse first layer is updated as well.
 
     block: as for `dense_layer_gradient`; update: (code, alpha); sums: (1 / sum of the batch's weights, constants of the
@@ -261,13 +290,13 @@ def add_gradients(memory, penalties, plan, X, order, rows, block, update, sums, 
     for index in range(plan[N_LAYERS]):
         layer = record_of(index)
         if index == 0:
-            first_layer_gradient(memory, penalties, plan, layer, X, order, rows, block, update, sums, part)
+            first_layer_gradient(program, memory, penalties, plan, layer, X, order, rows, block, update, sums, part)
         if index >= plan[FIRST_DENSE]:
             dense_layer_gradient(memory, plan, layer, rows, block, part)
 
 
 @kernel
-def update_tiles(memory, penalties, plan, update, sums, unit):
+def update_tiles(program, memory, penalties, plan, update, sums, unit):
     """Update a unit of all tiles, whose gradients are complete, and their transposed copies."""
     lanes, part = width(memory), part_of(plan, unit)
     for index in range(plan[FIRST_DENSE], plan[N_LAYERS]):
@@ -283,7 +312,7 @@ def update_tiles(memory, penalties, plan, update, sums, unit):
                 row = row_tile * ROWS
                 weight = plan[layer + WEIGHT] + panel * stride + row * lanes
                 blocks = (panels, min(ROWS, plan[layer + INPUTS] - row) * lanes, stride)
-                penalties[tile + row_tile] = update_parameters(
+                penalties[tile + row_tile] = program.update_parameters(
                     update[0], memory, weight, blocks, plan, update[1], sums[0], sums[1]
                 )
                 if plan[layer + TRANSPOSED] > 0 and update[0] > 0:
@@ -291,6 +320,6 @@ def update_tiles(memory, penalties, plan, update, sums, unit):
                     for p in range(panels):
                         store_transposed(memory, column + (panel + p) * lanes * lanes, weight + p * stride)
             if first == 0 and last > 0:
-                update_biases(memory, plan, layer, (panel, next_panel), update, sums[0], sums[1])
+                update_biases(program, memory, plan, layer, (panel, next_panel), update, sums[0], sums[1])
             cost += panels * row_tiles
             tile += row_tiles

@@ -11,7 +11,10 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, register_model, unbox
 
 from fastmlp.cpu.elementwise import make_activate, make_multiply_by_derivative
-from fastmlp.formulas.activations import ACTIVATIONS, CLASSIC
+from fastmlp.cpu.parameters import make_step_constants, make_update_parameters
+from fastmlp.formulas import activations, updates
+from fastmlp.formulas.activations import ACTIVATIONS
+from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network
 
 PROGRAMS = {}
@@ -32,8 +35,8 @@ class Program:
     ----------
     name : str
         Tells it apart from all others, in this process and in Numba's cache.
-    activations : sequence of str
-        Names in `formulas.activations.ACTIVATIONS`.
+    activations, updates : sequence of str
+        Names in `formulas.activations.ACTIVATIONS` and `formulas.updates.UPDATES`; the updates are the first of them.
 
     Attributes
     ----------
@@ -41,7 +44,7 @@ class Program:
         What kernels know an activation by.
     """
 
-    def __init__(self, name: str, activations):
+    def __init__(self, name: str, activations, updates):
         self.name = name
         self._numba_type_ = ProgramType(name)
         # those whose derivative needs the preactivation come last: kernels tell them by their code
@@ -50,6 +53,8 @@ class Program:
         formulas = [ACTIVATIONS[activation] for activation in names]
         self.activate = make_activate(formulas)
         self.multiply_by_derivative = make_multiply_by_derivative(formulas)
+        self.step_constants = make_step_constants([UPDATES[update] for update in updates])
+        self.update_parameters = make_update_parameters([UPDATES[update] for update in updates])
         PROGRAMS[name] = self
 
 
@@ -74,10 +79,11 @@ def _kernel(context, builder, kind, value, name):
     return context.get_dummy_value()
 
 
-CLASSIC_PROGRAM = Program("classic", CLASSIC)
-FULL_PROGRAM = Program("full", ACTIVATIONS)
+CLASSIC_PROGRAM = Program("classic", activations.CLASSIC, updates.CLASSIC)
+FULL_PROGRAM = Program("full", ACTIVATIONS, UPDATES)
 
 
-def program_of(network: Network) -> Program:
-    """Return the smallest program that has a network's formulas."""
-    return CLASSIC_PROGRAM if set(network.activations[:-1]) <= set(CLASSIC) else FULL_PROGRAM
+def program_of(network: Network, update: str = "gradient") -> Program:
+    """Return the smallest program that has a network's formulas, and those of an update."""
+    classic = set(network.activations[:-1]) <= set(activations.CLASSIC) and update in ("gradient", *updates.CLASSIC)
+    return CLASSIC_PROGRAM if classic else FULL_PROGRAM

@@ -14,12 +14,10 @@ from numba import types
 
 from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swap_if, pause
 from fastmlp.cpu.compile import inlined, kernel
-from fastmlp.cpu.elementwise import by_code
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, UNITS
 from fastmlp.cpu.parameters import add_gradients, chunk_edge, update_tiles
 from fastmlp.cpu.rows import train_rows
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
-from fastmlp.formulas.updates import UPDATES
 
 LINE = 8  # int64 numbers to a line of the cache
 BARRIER = 0
@@ -66,18 +64,6 @@ def barrier(control, team):
             give_way()
 
 
-def _make_begin(begin):
-    return kernel(lambda hyperparameters, t: begin(hyperparameters, t))
-
-
-@kernel
-def _no_constants(hyperparameters, t):
-    return hyperparameters
-
-
-step_constants = by_code([_no_constants, *(_make_begin(update.begin) for update in UPDATES.values())])
-
-
 @kernel
 def sum_of_weights(weights, order, first, last):
     """Return the sum of the weights of rows order[first : last]; their count where there are no weights."""
@@ -118,7 +104,7 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
         numbers[HYPERPARAMETERS + 2],
         numbers[HYPERPARAMETERS + 3],
     )
-    sums = (1.0 / weight_sum, step_constants(code, hyperparameters, step))
+    sums = (1.0 / weight_sum, program.step_constants(code, hyperparameters, step))
     row_losses, penalties = numbers[ROW_LOSSES:PENALTIES], numbers[PENALTIES:]
     chunks = plan[CHUNKS]
     apart = team == 2 and chunks == 2
@@ -144,14 +130,14 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
         index = atomic_add(control, TICKET, 1) if taken else thread % units
         while index < units:
             unit = (index, units)
-            add_gradients(memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, unit)
+            add_gradients(program, memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, unit)
             if block[1]:
-                update_tiles(memory, penalties, plan, (code, alpha), sums, unit)
+                update_tiles(program, memory, penalties, plan, (code, alpha), sums, unit)
             index = atomic_add(control, TICKET, 1) if taken else index + team
         barrier(control, team)
     loss = ordered_sum(numbers, CHUNK_LOSSES, CHUNK_LOSSES + chunks)  # before another thread may be in the next batch
     if apart:
-        update_tiles(memory, penalties, plan, (code, alpha), sums, (thread, team))
+        update_tiles(program, memory, penalties, plan, (code, alpha), sums, (thread, team))
         barrier(control, team)
     if thread == 0:
         penalty = 0.5 * alpha * ordered_sum(penalties, 0, penalties.size)

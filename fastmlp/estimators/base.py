@@ -22,6 +22,7 @@ from fastmlp.estimators.inputs import (
     validated_weight,
 )
 from fastmlp.formulas.activations import ACTIVATIONS
+from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network
 from fastmlp.training import device
 from fastmlp.training.initialisation import draw_parameters
@@ -29,7 +30,7 @@ from fastmlp.training.lbfgs import minimise
 from fastmlp.training.optimizers import SGD, Adam
 from fastmlp.training.stochastic import History, Schedule, clipped_batch_size, train
 
-STOCHASTIC_SOLVERS = ("sgd", "adam")
+STOCHASTIC_SOLVERS = tuple(UPDATES)
 
 
 class BaseMLP(BaseEstimator, ABC):
@@ -38,7 +39,7 @@ class BaseMLP(BaseEstimator, ABC):
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
-        "solver": [StrOptions({"lbfgs", "sgd", "adam"})],
+        "solver": [StrOptions({"lbfgs", *UPDATES})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
@@ -196,7 +197,7 @@ class BaseMLP(BaseEstimator, ABC):
         partial: bool,
         continues: bool,
     ) -> dict[str, Any]:
-        """Train with sgd or adam and return the attributes learnt."""
+        """Train with a stochastic solver and return the attributes learnt."""
         held_out = None
         if self.early_stopping:
             training, held_out = self._split(X, targets, weight, random_state)
@@ -272,16 +273,16 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _make_optimizer(self, continues: bool) -> SGD | Adam:
         """Return a new optimizer, or a copy of that of the last fit if it may go on and is of the same kind."""
-        kind = SGD if self.solver == "sgd" else Adam
-        if continues and isinstance(getattr(self, "_optimizer", None), kind):
-            optimizer = kind.__new__(kind)
-            vars(optimizer).update(vars(self._optimizer))
+        last = getattr(self, "_optimizer", None)
+        if continues and last is not None and last.update().name == self.solver:
+            optimizer = type(last).__new__(type(last))
+            vars(optimizer).update(vars(last))
             return optimizer
-        if kind is SGD:
+        if self.solver == "sgd":
             return SGD(
                 self.learning_rate_init, self.learning_rate, self.momentum, self.nesterovs_momentum, self.power_t
             )
-        return Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
+        return Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon, self.solver)
 
     def _history(self) -> History:
         """Return a copy of the history so far, as far as there is one: the last solver may have been lbfgs."""

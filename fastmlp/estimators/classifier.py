@@ -93,7 +93,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "MLPClassifier":
         """Train for one epoch on these rows, going on from the present weights and the optimizer's state.
 
-        Only with the solvers "sgd" and "adam", and without early stopping.
+        Not with the solver "lbfgs", and without early stopping.
 
         Parameters
         ----------

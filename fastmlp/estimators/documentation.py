@@ -11,13 +11,16 @@ activation : str or sequence of str, default="relu"
     "relu", "leaky_relu" (slope 0.01), "elu", "selu", "softplus", "softsign", "hard_tanh", "arctan", "gelu" (with the
     normal distribution function itself, no approximation), "silu" or "mish". The first four are scikit-learn's; the
     first use of another one compiles the engine once more.
-solver : {"lbfgs", "sgd", "adam"}, default="adam"
+solver : {"lbfgs", "sgd", "adam", "adamw", "nadam", "rmsprop", "adagrad"}, default="adam"
     "sgd" is gradient descent on minibatches with momentum, "adam" scales its steps by running moments of the gradient
     [3]_, "lbfgs" is a quasi-Newton method on all rows at once [5]_, good for small data. "lbfgs" computes in float64
-    whatever `dtype` is.
+    whatever `dtype` is. "adamw" is Adam whose weights decay by learning rate times `alpha` in each step, apart from
+    the loss and its gradient [6]_. "nadam" is Adam with Nesterov's momentum [7]_; "rmsprop" divides the gradient by the
+    root of a running mean of its square, which decays by `beta_2` [8]_, "adagrad" by that of the sum of all squares
+    [9]_. The first use of one of these four compiles the engine once more.
 alpha : float, default=0.0001
     The L2 penalty: alpha / 2 times the sum of the squared weights, divided by the rows of a batch (or the sum of
-    their weights), is added to the loss. Biases are not penalised.
+    their weights), is added to the loss. Biases are not penalised. For "adamw": the rate at which weights decay.
 batch_size : int or "auto", default="auto"
     Rows of a minibatch; "auto" is min(200, n_samples). More than there are is clipped, with a warning. Not used by
     "lbfgs".
@@ -26,13 +29,13 @@ learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
     "adaptive" divides the learning rate by 5 whenever the training has not improved for `n_iter_no_change` epochs,
     and stops once it is at most 1e-6.
 learning_rate_init : float, default=0.001
-    The initial step size of "sgd" and "adam".
+    The initial step size of all solvers but "lbfgs".
 power_t : float, default=0.5
     The exponent of the schedule "invscaling".
 max_iter : int, default=200
     The most epochs (passes over the data), or iterations of "lbfgs".
 shuffle : bool, default=True
-    Whether "sgd" and "adam" take the rows in another order in each epoch.
+    Whether the rows are taken in another order in each epoch, by all solvers but "lbfgs".
 random_state : int, RandomState instance or None, default=None
     Draws the initial weights, the held-out part of early stopping, and the order of the rows, as scikit-learn draws
     them: the same seed gives the same curve. Pass an int for the same results in each call.
@@ -49,17 +52,17 @@ nesterovs_momentum : bool, default=True
     Whether the momentum of "sgd" is Nesterov's [4]_.
 early_stopping : bool, default=False
     Whether to hold out `validation_fraction` of the rows, and to stop and return to the best epoch when their score
-    has not improved by `tol` for `n_iter_no_change` epochs. Only for "sgd" and "adam", and only in `fit`.
+    has not improved by `tol` for `n_iter_no_change` epochs. Not for "lbfgs", and only in `fit`.
 validation_fraction : float, default=0.1
     The part of the rows that early stopping holds out, in [0, 1).
 beta_1 : float, default=0.9
-    The decay of the first moment of "adam" per step, in [0, 1).
+    The decay of the first moment of "adam", "adamw" and "nadam" per step, in [0, 1).
 beta_2 : float, default=0.999
-    The decay of the second moment of "adam" per step, in [0, 1).
+    The decay of the second moment of "adam", "adamw", "nadam" and "rmsprop" per step, in [0, 1).
 epsilon : float, default=1e-8
-    Added to the denominator of the step of "adam".
+    Added to the denominator of the steps of "adam" and its kin.
 n_iter_no_change : int or inf, default=10
-    The number of epochs without an improvement that "sgd" and "adam" bear.
+    The number of epochs without an improvement that all solvers but "lbfgs" bear.
 max_fun : int, default=15000
     The most evaluations of the loss by "lbfgs".
 n_threads : int or None, default=None
@@ -124,6 +127,11 @@ REFERENCES = """\
    Akademii Nauk SSSR 269, 543-547.
 .. [5] Byrd, R. H., Lu, P., Nocedal, J., Zhu, C. (1995). A limited memory algorithm for bound constrained optimization.
    SIAM Journal on Scientific Computing 16, 1190-1208.
+.. [6] Loshchilov, I., Hutter, F. (2017). Decoupled weight decay regularization. arXiv:1711.05101.
+.. [7] Dozat, T. (2016). Incorporating Nesterov momentum into Adam. ICLR workshop.
+.. [8] Tieleman, T., Hinton, G. (2012). Lecture 6.5, RMSprop. Neural networks for machine learning, Coursera.
+.. [9] Duchi, J., Hazan, E., Singer, Y. (2011). Adaptive subgradient methods for online learning and stochastic
+   optimization. Journal of Machine Learning Research 12, 2121-2159.
 """
 
 

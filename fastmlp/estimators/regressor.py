@@ -157,7 +157,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
         """Train for one epoch on these rows, going on from the present weights and the optimizer's state.
 
-        Only with the solvers "sgd" and "adam", and without early stopping.
+        Not with the solver "lbfgs", and without early stopping.
 
         Parameters
         ----------

@@ -10,24 +10,27 @@ class Update(NamedTuple):
     """The formulas of an optimizer with `n_slots` moments for each parameter.
 
     `step(parameter, gradient, first, second, constants)` gives the new (parameter, first, second).
-    `begin(constants, t)` gives the constants of step t (counted from 1) from the hyperparameters.
+    `begin(hyperparameters, t)` gives the five constants of step t (counted from 1) from the four hyperparameters.
+    `decoupled`: the penalty is no part of the gradient; instead weights decay by alpha times the last constant.
     """
 
     step: Callable
     begin: Callable
     n_slots: int
+    decoupled: bool = False
 
 
 @formula
 def sgd_begin(hyperparameters, t):
     """Return the hyperparameters (learning rate, momentum, 1 for Nesterov's, unused): no step differs."""
-    return hyperparameters
+    learning_rate, momentum, nesterov, unused = hyperparameters
+    return learning_rate, momentum, nesterov, unused, learning_rate
 
 
 @formula
 def sgd(parameter, gradient, velocity, unused, constants):
     """Return the step of gradient descent with momentum, Nesterov's (1983) in the form of Sutskever et al. (2013)."""
-    learning_rate, momentum, nesterov, _ = constants
+    learning_rate, momentum, nesterov, _, _ = constants
     descent = gradient * constant(gradient, learning_rate)
     velocity = velocity * constant(gradient, momentum) - descent
     ahead = velocity * constant(gradient, momentum) - descent
@@ -36,19 +39,88 @@ def sgd(parameter, gradient, velocity, unused, constants):
 
 @formula
 def adam_begin(hyperparameters, t):
-    """Return the learning rate of step t, which corrects the bias of both moments, and the three constants."""
+    """Return the learning rate of step t, which corrects the bias of both moments, the constants, and the decay's."""
     learning_rate, beta_1, beta_2, epsilon = hyperparameters
-    return learning_rate * square_root(1.0 - beta_2**t) / (1.0 - beta_1**t), beta_1, beta_2, epsilon
+    corrected = learning_rate * square_root(1.0 - beta_2**t) / (1.0 - beta_1**t)
+    return corrected, beta_1, beta_2, epsilon, learning_rate
 
 
 @formula
 def adam(parameter, gradient, first, second, constants):
     """Return the step of Adam, Kingma and Ba (2014), algorithm 1 in the form of the end of its section 2."""
-    learning_rate, beta_1, beta_2, epsilon = constants
+    learning_rate, beta_1, beta_2, epsilon, _ = constants
     first = first * constant(gradient, beta_1) + gradient * constant(gradient, 1.0 - beta_1)
     second = second * constant(gradient, beta_2) + (gradient * gradient) * constant(gradient, 1.0 - beta_2)
     move = first * constant(gradient, learning_rate) / (fast_root(second) + constant(gradient, epsilon))
     return parameter - move, first, second
 
 
-UPDATES = {"sgd": Update(sgd, sgd_begin, 1), "adam": Update(adam, adam_begin, 2)}
+NADAM_DECAY = 0.004  # of Dozat's schedule, which takes the momentum from beta_1 / 2 to beta_1
+
+
+@formula
+def nadam_begin(hyperparameters, t):
+    """Return what the moments are multiplied by at step t, with the corrections of their bias.
+
+    The momentum of step i is mu_i = beta_1 (1 - 0.96**(0.004 i) / 2), and the bias of the first moment is the product
+    of all so far; soon that is 0 beside 1.
+    """
+    learning_rate, beta_1, beta_2, epsilon = hyperparameters
+    product, i = 1.0, 1
+    while i <= t and product > 1e-18:
+        product *= beta_1 * (1.0 - 0.5 * 0.96 ** (NADAM_DECAY * i))
+        i += 1
+    if i <= t:
+        product = 0.0
+    now = beta_1 * (1.0 - 0.5 * 0.96 ** (NADAM_DECAY * t))
+    following = beta_1 * (1.0 - 0.5 * 0.96 ** (NADAM_DECAY * (t + 1)))
+    root = square_root(1.0 - beta_2**t)
+    of_moment = learning_rate * root * following / (1.0 - product * following)
+    of_gradient = learning_rate * root * (1.0 - now) / (1.0 - product)
+    return of_moment, of_gradient, beta_1, beta_2, epsilon * root
+
+
+@formula
+def nadam(parameter, gradient, first, second, constants):
+    """Return the step of Adam with Nesterov's momentum, Dozat (2016)."""
+    of_moment, of_gradient, beta_1, beta_2, epsilon = constants
+    first = first * constant(gradient, beta_1) + gradient * constant(gradient, 1.0 - beta_1)
+    second = second * constant(gradient, beta_2) + (gradient * gradient) * constant(gradient, 1.0 - beta_2)
+    move = first * constant(gradient, of_moment) + gradient * constant(gradient, of_gradient)
+    return parameter - move / (fast_root(second) + constant(gradient, epsilon)), first, second
+
+
+@formula
+def rmsprop_begin(hyperparameters, t):
+    """Return the hyperparameters (learning rate, unused, decay, epsilon): no step differs."""
+    learning_rate, unused, decay, epsilon = hyperparameters
+    return learning_rate, unused, decay, epsilon, learning_rate
+
+
+@formula
+def rmsprop(parameter, gradient, square, unused, constants):
+    """Return the step of RMSprop: by the root of a running mean of the squared gradient, Tieleman and Hinton (2012)."""
+    learning_rate, _, decay, epsilon, _ = constants
+    square = square * constant(gradient, decay) + (gradient * gradient) * constant(gradient, 1.0 - decay)
+    move = gradient * constant(gradient, learning_rate) / (fast_root(square) + constant(gradient, epsilon))
+    return parameter - move, square, unused
+
+
+@formula
+def adagrad(parameter, gradient, square, unused, constants):
+    """Return the step of AdaGrad: by the root of the sum of all squared gradients, Duchi, Hazan and Singer (2011)."""
+    learning_rate, _, _, epsilon, _ = constants
+    square = square + gradient * gradient
+    move = gradient * constant(gradient, learning_rate) / (fast_root(square) + constant(gradient, epsilon))
+    return parameter - move, square, unused
+
+
+UPDATES = {
+    "sgd": Update(sgd, sgd_begin, 1),
+    "adam": Update(adam, adam_begin, 2),
+    "adamw": Update(adam, adam_begin, 2, decoupled=True),  # Loshchilov and Hutter (2017)
+    "nadam": Update(nadam, nadam_begin, 2),
+    "rmsprop": Update(rmsprop, rmsprop_begin, 1),
+    "adagrad": Update(adagrad, rmsprop_begin, 1),
+}
+CLASSIC = ("sgd", "adam")  # what scikit-learn has

@@ -10,6 +10,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from fastmlp.formulas.updates import UPDATES
+
 SMALLEST_LEARNING_RATE = 1e-6  # an adaptive learning rate at or below it is not divided again
 
 
@@ -19,10 +21,10 @@ class Update(NamedTuple):
     Attributes
     ----------
     name : str
-        "sgd" or "adam".
+        A name in `formulas.updates.UPDATES`.
     constants : tuple of float
-        For sgd: learning rate, momentum, 1.0 if it is Nesterov's else 0.0. For adam: initial learning rate, beta_1,
-        beta_2, epsilon.
+        For sgd: learning rate, momentum, 1.0 if it is Nesterov's else 0.0. For all others: initial learning rate,
+        beta_1, beta_2, epsilon.
     step : int
         The number of steps taken before this epoch.
     """
@@ -91,7 +93,7 @@ class SGD:
 
 @dataclass
 class Adam:
-    """Adam: steps scaled by running moments of the gradient, Kingma and Ba (2014).
+    """Adam, Kingma and Ba (2014), and its kin: steps scaled by running moments of the gradient.
 
     Parameters
     ----------
@@ -101,29 +103,35 @@ class Adam:
         The decay of the first and of the second moment per step, in [0, 1).
     epsilon : float
         Added to the denominator, > 0.
+    variant : {"adam", "adamw", "nadam", "rmsprop", "adagrad"}
+        Which of them; their formulas say what each makes of the moments.
     """
-
-    n_slots: ClassVar[int] = 2  # numbers kept of each parameter: the two moments
 
     learning_rate_init: float
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
+    variant: str = "adam"
 
     def __post_init__(self) -> None:
         self.learning_rate = float(self.learning_rate_init)
         self.step = 0
         self.state: np.ndarray | None = None
 
+    @property
+    def n_slots(self) -> int:
+        """How many numbers are kept of each parameter."""
+        return UPDATES[self.variant].n_slots
+
     def update(self) -> Update:
         """Return the constants of the next epoch."""
         constants = (self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
-        return Update("adam", tuple(float(constant) for constant in constants), self.step)
+        return Update(self.variant, tuple(float(constant) for constant in constants), self.step)
 
     def advance(self, step: int) -> None:
-        """Take note of how many steps were taken so far; `learning_rate` becomes that of the last of them."""
+        """Take note of how many steps were taken so far; `learning_rate` becomes Adam's of the last of them."""
         self.step = step
-        if step > 0:
+        if step > 0 and self.variant in ("adam", "adamw"):
             correction = np.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
             self.learning_rate = float(self.learning_rate_init * correction)
 
