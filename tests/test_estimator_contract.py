@@ -30,7 +30,7 @@ from fastmlp.cpu.threads import Pace
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 ESTIMATORS = [getattr(fastmlp, name) for name in fastmlp.__all__]
-NEW_PARAMETERS = {"n_threads": None, "dtype": None}
+NEW_PARAMETERS = {"n_threads": None, "dtype": None, "weight_init": "auto"}
 
 X, y = load_iris(return_X_y=True)
 

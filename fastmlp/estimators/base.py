@@ -25,7 +25,7 @@ from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network
 from fastmlp.training import device
-from fastmlp.training.initialisation import draw_parameters
+from fastmlp.training.initialisation import INITIALISATIONS, draw_parameters
 from fastmlp.training.lbfgs import minimise
 from fastmlp.training.optimizers import SGD, Adam
 from fastmlp.training.stochastic import History, Schedule, clipped_batch_size, train
@@ -62,6 +62,7 @@ class BaseMLP(BaseEstimator, ABC):
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "dtype": [StrOptions({"float32", "float64"}), None],
+        "weight_init": [StrOptions({"auto", *INITIALISATIONS})],
     }
 
     def __init__(
@@ -92,6 +93,7 @@ class BaseMLP(BaseEstimator, ABC):
         max_fun: int = 15000,
         n_threads: int | None = None,
         dtype: str | None = None,
+        weight_init: str = "auto",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -118,6 +120,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.max_fun = max_fun
         self.n_threads = n_threads
         self.dtype = dtype
+        self.weight_init = weight_init
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
@@ -175,7 +178,9 @@ class BaseMLP(BaseEstimator, ABC):
             if continues:
                 parameters = self._parameters(X.dtype)
             else:
-                parameters = draw_parameters(widths, activations or [self.activation], random_state, X.dtype)
+                parameters = draw_parameters(
+                    widths, activations or [self.activation], random_state, X.dtype, self.weight_init
+                )
             if self.solver in STOCHASTIC_SOLVERS:
                 learnt = self._fit_stochastic(
                     network, parameters, X, y, targets, weight, random_state, partial, continues

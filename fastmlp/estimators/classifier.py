@@ -18,9 +18,9 @@ from fastmlp.training.prediction import class_probabilities, log_probabilities
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multi-layer perceptron that classifies: a dense network trained by backpropagation [1]_ on the log-loss.
 
-    It has the parameters, attributes and methods of `sklearn.neural_network.MLPClassifier`, and two parameters more,
-    `n_threads` and `dtype`. The output layer is a softmax for three or more classes, and logistic for two classes and
-    for multilabel targets. The weights begin uniform in the bounds of [2]_.
+    It has the parameters, attributes and methods of `sklearn.neural_network.MLPClassifier`, and three parameters more,
+    `n_threads`, `dtype` and `weight_init`, and more choices of `activation` and `solver`. The output layer is a softmax
+    for three or more classes, and logistic for two classes and for multilabel targets.
 
     Parameters
     ----------

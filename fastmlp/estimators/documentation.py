@@ -72,6 +72,11 @@ dtype : {"float32", "float64"} or None, default=None
     The precision of parameters and arithmetic. None: float32 if `X` is float32, else float64; a warm start or
     `partial_fit` keeps the precision of the weights it goes on from, and a prediction takes the wider one of `X` and
     the weights.
+weight_init : str, default="auto"
+    How the initial weights are drawn. "auto": as scikit-learn draws them, uniform in the bounds of [2]_ with bounds for
+    "logistic" of their own, but for "selu" as "lecun_normal". "glorot_uniform", "glorot_normal" [2]_: with the variance
+    2 / (inputs + outputs); "he_uniform", "he_normal" [10]_: 2 / inputs, for relu and its kin; "lecun_uniform",
+    "lecun_normal" [11]_: 1 / inputs; "orthogonal" [12]_: orthonormal rows or columns. Biases are 0 in all but "auto".
 """
 
 ATTRIBUTES = """\
@@ -132,6 +137,11 @@ REFERENCES = """\
 .. [8] Tieleman, T., Hinton, G. (2012). Lecture 6.5, RMSprop. Neural networks for machine learning, Coursera.
 .. [9] Duchi, J., Hazan, E., Singer, Y. (2011). Adaptive subgradient methods for online learning and stochastic
    optimization. Journal of Machine Learning Research 12, 2121-2159.
+.. [10] He, K., Zhang, X., Ren, S., Sun, J. (2015). Delving deep into rectifiers. arXiv:1502.01852.
+.. [11] LeCun, Y., Bottou, L., Orr, G., Mueller, K.-R. (1998). Efficient backprop. In: Neural networks: tricks of the
+   trade. Springer.
+.. [12] Saxe, A., McClelland, J., Ganguli, S. (2013). Exact solutions to the nonlinear dynamics of learning in deep
+   linear neural networks. arXiv:1312.6120.
 """
 
 

@@ -22,8 +22,8 @@ OUTPUT_ACTIVATIONS = {"squared_error": "identity", "poisson": "exp"}
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multi-layer perceptron that predicts numbers: a dense network trained by backpropagation [1]_.
 
-    It has the parameters, attributes and methods of `sklearn.neural_network.MLPRegressor`, and two parameters more,
-    `n_threads` and `dtype`. The weights begin uniform in the bounds of [2]_.
+    It has the parameters, attributes and methods of `sklearn.neural_network.MLPRegressor`, and three parameters more,
+    `n_threads`, `dtype` and `weight_init`, and more choices of `activation` and `solver`.
 
     Parameters
     ----------
@@ -98,6 +98,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         max_fun: int = 15000,
         n_threads: int | None = None,
         dtype: str | None = None,
+        weight_init: str = "auto",
     ) -> None:
         self.loss = loss
         super().__init__(
@@ -126,6 +127,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             max_fun=max_fun,
             n_threads=n_threads,
             dtype=dtype,
+            weight_init=weight_init,
         )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
