@@ -1,6 +1,7 @@
 """The scikit-learn face: validation, encoding, attributes. No numerics."""
 
 from fastmlp.estimators.classifier import MLPClassifier
+from fastmlp.estimators.perceptron import Perceptron
 from fastmlp.estimators.regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "Perceptron"]
