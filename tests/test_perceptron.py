@@ -66,18 +66,7 @@ def separable(random, n_features=3, n_samples=60):
     return rows, (distance > 0).astype(int), separator
 
 
-FAILED_BY_WARM_START = {"check_supervised_y_2d": "fits twice, and expects that the second fit begins anew"}
-
-
-@parametrize_with_checks(
-    [
-        Perceptron(),
-        Perceptron(shuffle=True),
-        Perceptron(warm_start=True),
-        Perceptron(warm_start=True, shuffle=True, random_state=1),
-    ],
-    expected_failed_checks=lambda estimator: FAILED_BY_WARM_START if estimator.warm_start else {},
-)
+@parametrize_with_checks([Perceptron(), Perceptron(shuffle=True, random_state=1)])
 @ignore_convergence
 def test_scikit_learn_check(estimator, check):
     check(estimator)
