@@ -18,12 +18,15 @@ class Network:
     activations : tuple of str
         One for each layer of weights, the last one is the output's: "identity", "logistic", "softmax" or "exp".
     loss : str
-        "squared_error", "poisson", "log_loss" (with softmax) or "binary_log_loss" (with logistic).
+        A name in `formulas.losses.LOSSES`, or of a loss of the softmax in `formulas.losses.SOFTMAX_LOSSES`.
+    loss_parameter : float, default=0.0
+        The number that belongs to "huber" (delta) or "quantile".
     """
 
     widths: tuple[int, ...]
     activations: tuple[str, ...]
     loss: str
+    loss_parameter: float = 0.0
 
     @property
     def n_parameters(self) -> int:

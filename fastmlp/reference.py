@@ -150,11 +150,9 @@ class Engine:
             activations.append(ACTIVATIONS[name](preactivations[layer]))
         output = activations[-1]
         penalty = 0.5 * alpha * sum(np.sum(coef**2) for coef in coefs)
-        loss = (weight @ row_losses(self.network.loss, targets, output) + penalty) / weight_sum
-
-        if self.network.loss == "log_loss":
-            targets = np.eye(output.shape[1], dtype=self.dtype)[targets[:, 0].astype(int)]
-        error = (output - targets) * weight[:, np.newaxis]
+        parameter = self.network.loss_parameter
+        loss = (weight @ row_losses(self.network.loss, targets, output, parameter) + penalty) / weight_sum
+        error = output_error(self.network.loss, targets, output, parameter) * weight[:, np.newaxis]
         for layer in reversed(range(len(coefs))):
             activation, weights = activations[layer], coefs[layer]
             coefs[layer] = (activation.T @ error + alpha * weights) / weight_sum
@@ -213,17 +211,58 @@ def forward(
     return activation
 
 
-def row_losses(loss: str, targets: np.ndarray, output: np.ndarray) -> np.ndarray:
-    """Return the loss of each row, of shape (n_samples,), as scikit-learn defines it."""
-    if loss == "squared_error":  # the mean over the outputs, although the gradient is that of the sum
-        return 0.5 * np.mean((targets - output) ** 2, axis=1)
-    if loss == "poisson":
-        return np.sum(xlogy(targets, targets) - xlogy(targets, output) - targets + output, axis=1)
+def row_losses(loss: str, targets: np.ndarray, output: np.ndarray, parameter: float = 0.0) -> np.ndarray:
+    """Return the loss of each row, of shape (n_samples,); where scikit-learn has it, as that defines it."""
     epsilon = np.finfo(output.dtype).eps
-    probability = np.clip(output, epsilon, 1 - epsilon)
+    distance = np.abs(targets - output)
+    if loss == "squared_error":  # the mean over the outputs, although the gradient is that of the sum
+        return 0.5 * np.mean(distance**2, axis=1)
     if loss == "log_loss":
-        return -np.log(np.take_along_axis(probability, targets.astype(np.intp), axis=1))[:, 0]
-    return -np.sum(np.where(targets > 0, np.log(probability), np.log(1 - probability)), axis=1)
+        probability = np.take_along_axis(output, targets.astype(np.intp), axis=1)
+        return -np.log(np.clip(probability, epsilon, 1 - epsilon))[:, 0]
+    if loss == "poisson":
+        units = xlogy(targets, targets) - xlogy(targets, output) - targets + output
+    elif loss == "gamma":
+        units = np.log(output / targets) + targets / output - 1
+    elif loss == "absolute_error":
+        units = distance
+    elif loss == "huber":
+        units = np.where(distance <= parameter, distance**2 / 2, parameter * (distance - parameter / 2))
+    elif loss == "quantile":
+        units = np.where(targets > output, parameter, 1 - parameter) * distance
+    elif loss == "hinge":
+        units = np.maximum(0, 1 - (2 * targets - 1) * output)
+    elif loss in ("binary_squared_error", "softmax_squared_error"):
+        units = distance**2 / (2 if loss == "softmax_squared_error" else 1)
+    else:
+        probability = np.clip(output, epsilon, 1 - epsilon)
+        units = -targets * np.log(probability)
+        if loss != "soft_log_loss":
+            units -= (1 - targets) * np.log(np.clip(1 - output, epsilon, 1 - epsilon))
+    return np.sum(units, axis=1)
+
+
+def output_error(loss: str, targets: np.ndarray, output: np.ndarray, parameter: float = 0.0) -> np.ndarray:
+    """Return the derivative of the loss of each row by the preactivations of the output, of output's shape."""
+    if loss == "log_loss":
+        targets = np.eye(output.shape[1], dtype=output.dtype)[targets[:, 0].astype(int)]
+    residual = output - targets
+    if loss == "absolute_error":
+        return np.sign(residual)
+    if loss == "huber":
+        return np.clip(residual, -parameter, parameter)
+    if loss == "quantile":
+        return np.where(residual < 0, -parameter, np.where(residual > 0, 1 - parameter, 0)).astype(output.dtype)
+    if loss == "gamma":
+        return 1 - targets / output
+    if loss == "hinge":
+        signs = 2 * targets - 1
+        return np.where(signs * output < 1, -signs, 0)
+    if loss == "binary_squared_error":
+        return 2 * residual * output * (1 - output)
+    if loss == "softmax_squared_error":
+        return output * (residual - np.sum(output * residual, axis=1, keepdims=True))
+    return residual
 
 
 def _normalise(values: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.formulas import updates
 from fastmlp.formulas.activations import ACTIVATIONS, CLASSIC
+from fastmlp.formulas.losses import LOSSES
 from fastmlp.network import Network, flatten, unflatten
 from fastmlp.training.optimizers import Update
 
@@ -31,8 +32,13 @@ UPDATES["sgd"] = Update("sgd", (0.05, 0.9, 1.0), 0)
 TILE = PANELS * lanes_of(np.float64)  # columns
 
 
+FURTHER_OUTPUTS = {name: loss.output_activation for name, loss in LOSSES.items() if name not in OUTPUTS}
+FURTHER_OUTPUTS |= {"soft_log_loss": "softmax", "softmax_squared_error": "softmax"}
+
+
 def make_network(widths, loss="squared_error", activation="tanh"):
-    return Network(tuple(widths), (activation,) * (len(widths) - 2) + (OUTPUTS[loss],), loss)
+    output = (OUTPUTS | FURTHER_OUTPUTS)[loss]
+    return Network(tuple(widths), (activation,) * (len(widths) - 2) + (output,), loss, 0.7)
 
 
 def make_problem(network, n_rows, dtype=np.float64, seed=0):
@@ -44,7 +50,13 @@ def make_problem(network, n_rows, dtype=np.float64, seed=0):
         "poisson": lambda: random.poisson(1.0, size=shape),
         "binary_log_loss": lambda: random.integers(2, size=shape),
         "log_loss": lambda: random.integers(shape[1], size=(n_rows, 1)),
-    }[network.loss]()
+        "gamma": lambda: random.gamma(2.0, size=shape),
+        "hinge": lambda: random.integers(2, size=shape),
+        "binary_squared_error": lambda: random.integers(2, size=shape),
+        "soft_binary_log_loss": lambda: random.uniform(size=shape),
+        "soft_log_loss": lambda: random.dirichlet(np.ones(shape[1]), size=n_rows),
+        "softmax_squared_error": lambda: np.eye(shape[1])[random.integers(shape[1], size=n_rows)],
+    }.get(network.loss, lambda: random.normal(size=shape))()
     weight = random.uniform(0.5, 2, size=n_rows)
     parameters = unflatten(random.normal(scale=0.3, size=network.n_parameters).astype(dtype), network.widths)
     return X.astype(dtype), targets.astype(dtype), weight.astype(dtype), parameters
@@ -106,6 +118,14 @@ def test_rows_from_one_to_two_tiles_and_one(n_rows):
 def test_every_formula(activation, loss, update, dtype):
     rtol = 1e-9 if dtype == np.float64 else 2e-4
     assert_same_training(make_network((7, 19, 5, 3), loss, activation), 75, dtype, update=update, rtol=rtol)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("loss", FURTHER_OUTPUTS)
+@pytest.mark.parametrize("n_outputs", [1, 3, TILE + 1])
+def test_every_further_loss(n_outputs, loss, dtype):
+    rtol = 1e-9 if dtype == np.float64 else 5e-4
+    assert_same_training(make_network((7, 19, n_outputs), loss), 75, dtype, rtol=rtol)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -181,7 +201,7 @@ def test_jobs_without_weight_run_in_teams(monkeypatch):
     assert_same_bits_in_teams(monkeypatch, network, problem, np.float64, 1, {2: 20, 3: 20}, batch=4)
 
 
-@pytest.mark.parametrize("loss", OUTPUTS)
+@pytest.mark.parametrize("loss", [*OUTPUTS, *FURTHER_OUTPUTS])
 @pytest.mark.parametrize("activation", ["logistic", "tanh", "relu", "gelu", "elu"])
 @pytest.mark.parametrize("width", [1, ROWS + 1, TILE, 2 * TILE + 1])
 def test_gradient_against_finite_differences(width, activation, loss):

@@ -133,14 +133,56 @@ def test_derivatives_of_activations(name):
     np.testing.assert_allclose(derivative, (values[1] - values[0]) / (2 * step), rtol=1e-6, atol=1e-8)
 
 
+PARAMETER = 0.7
+# in float64 NumPy, by target, activation and PARAMETER
+LOSS_VALUES = {
+    "squared_error": lambda y, a: (y - a) ** 2 / 2,
+    "poisson": lambda y, a: scipy.special.xlogy(y, y / a) - y + a,
+    "binary_log_loss": lambda y, a: -np.log(a) if y > 0 else -np.log(1 - a),
+    "absolute_error": lambda y, a: abs(y - a),
+    "huber": lambda y, a: scipy.special.huber(PARAMETER, y - a),
+    "quantile": lambda y, a: PARAMETER * (y - a) if y > a else (1 - PARAMETER) * (a - y),
+    "gamma": lambda y, a: np.log(a / y) + y / a - 1,
+    "soft_binary_log_loss": lambda y, a: -y * np.log(a) - (1 - y) * np.log(1 - a),
+    "binary_squared_error": lambda y, a: (y - a) ** 2,
+    "hinge": lambda y, a: max(0, 1 - (2 * y - 1) * a),
+}
+
+
+def loss_targets(name):
+    return {"gamma": (0.3, 1.0, 7.5), "soft_binary_log_loss": (0.0, 0.2, 1.0), "poisson": (0.0, 1.0, 4.0)}.get(
+        name, (0.0, 1.0)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_against_their_definitions(name, dtype):
+    loss = LOSSES[name]
+    z = np.linspace(-3, 3, 64, dtype=dtype)
+    for y in loss_targets(name):
+        target = dtype(y)
+        a = on_registers(loss.activation, z)
+        got = on_registers(with_target(loss.value, float(target)), a)
+        expected = [LOSS_VALUES[name](np.float64(target), one) for one in a.astype(np.float64)]
+        np.testing.assert_allclose(got, expected, rtol=30 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps)
+        scalars = [loss.value(target, one, PARAMETER) for one in a]
+        np.testing.assert_allclose(scalars, got, rtol=30 * np.finfo(dtype).eps, atol=8 * np.finfo(dtype).eps)
+
+
+def with_target(function, y):
+    return elementary.formula(lambda a: function(elementary.constant(a, y), a, PARAMETER))
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_error_is_the_derivative_of_the_loss(name):
     loss = LOSSES[name]
-    for y in (0.0, 1.0):
-        for z in np.linspace(-3, 3, 13):
-            step = 1e-5
-            low, high = (loss.value(y, loss.activation(z + move)) for move in (-step, step))
-            assert loss.activation(z) - y == pytest.approx((high - low) / (2 * step), rel=1e-6, abs=1e-8)
+    for y in loss_targets(name):
+        for z in np.linspace(-3, 3, 13) + 0.01:  # not at a kink
+            step = 1e-6
+            low, high = (loss.value(y, loss.activation(z + move), PARAMETER) for move in (-step, step))
+            error = loss.error(y, loss.activation(z), PARAMETER)
+            assert error == pytest.approx((high - low) / (2 * step), rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -19,6 +19,8 @@ _kernel = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
 def _description(value: object) -> str:
     """Return a text that tells apart what kernels close over: numbers, compiled functions, intrinsics."""
     function = getattr(value, "py_func", getattr(value, "_defn", value))
+    if isinstance(function, tuple):
+        return f"({', '.join(map(_description, function))})"
     if not isinstance(function, FunctionType):
         if not isinstance(function, int | str | float | type(None)):
             raise TypeError(f"a kernel cannot close over {value!r}: nothing would tell it apart in the cache")

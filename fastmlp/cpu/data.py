@@ -4,7 +4,6 @@ import numpy as np
 from scipy import sparse
 
 from fastmlp.cpu.layout import ACTIVATION, LOSS, Layout
-from fastmlp.cpu.output import LOSS_CODES
 from fastmlp.cpu.program import program_of
 from fastmlp.network import Network
 
@@ -14,8 +13,9 @@ def encode(
 ) -> Layout:
     """Return the layout of a network with the codes of its activations and its loss."""
     layout = Layout(network, dtype, rows, n_threads, dense_input, training)
-    layout.layers[:-1, ACTIVATION] = [program_of(network).codes[name] for name in network.activations[:-1]]
-    layout.plan[LOSS] = LOSS_CODES[network.loss]
+    program = program_of(network)
+    layout.layers[:-1, ACTIVATION] = [program.codes[name] for name in network.activations[:-1]]
+    layout.plan[LOSS] = program.loss_codes[network.loss]
     return layout
 
 

@@ -20,6 +20,7 @@ from fastmlp.cpu.step import (
     HYPERPARAMETERS,
     LAST_ROW,
     LINE,
+    LOSS_PARAMETER,
     LOSS_SUM,
     PENALTIES,
     STEP,
@@ -75,6 +76,7 @@ class Engine:
         self._order = np.empty(self._n_rows, dtype=np.int64)
         self._control = np.zeros(HELPERS + (self.n_threads + 1) * LINE, dtype=np.int64)
         self._numbers = np.zeros(PENALTIES + self._layout.n_tiles)
+        self._numbers[LOSS_PARAMETER] = self.network.loss_parameter
         weights = np.empty(0, dtype=self.dtype) if sample_weight is None else sample_weight
         self._arguments = (
             self._layout.memory,

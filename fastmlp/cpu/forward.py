@@ -20,7 +20,7 @@ from fastmlp.cpu.layout import (
     lanes_of,
     record_of,
 )
-from fastmlp.cpu.output import LOSS_CODES, output_activation
+from fastmlp.cpu.output import RAW
 from fastmlp.cpu.program import program_of
 from fastmlp.cpu.rows import forward_rows, gather
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
@@ -44,15 +44,15 @@ def copy_output(out, memory, output, row_stride, row, target, n_outputs):
 
 @entry
 def forward_blocks(program, out, memory, plan, X, order, block_rows, loss):
-    """out <- outputs of the rows X[order], a block at a time; loss: its code, or -1 for the preactivations."""
+    """out <- outputs of the rows X[order], a block at a time; loss: its code, or RAW for the preactivations."""
     mode = flush_subnormals()
     last = record_of(plan[N_LAYERS] - 1)
     n_outputs, row_stride = plan[last + OUTPUTS], plan[ROW_STRIDE]
     for start in range(0, order.size, block_rows):
         rows = min(block_rows, order.size - start)
         forward_rows(program, memory, plan, X, order[start : start + rows], (0, rows))
-        if loss >= 0:
-            output_activation(loss, memory, plan[last + OUTPUT], row_stride, (0, rows), n_outputs)
+        if loss != RAW:
+            program.output_activation(loss, memory, plan[last + OUTPUT], row_stride, (0, rows), n_outputs)
         for row in range(rows):
             copy_output(out, memory, plan[last + OUTPUT], row_stride, row, start + row, n_outputs)
     restore_mode(mode)
@@ -94,7 +94,7 @@ def forward_layer(program, out, left, weight, bias, activation, padded):
 
 
 @entry
-def activate_output(out, loss, padded):
+def activate_output(program, out, loss, padded):
     """Replace preactivations (rows, outputs) by the output activation that belongs to a loss."""
     mode = flush_subnormals()
     lanes = width(out)
@@ -102,7 +102,7 @@ def activate_output(out, loss, padded):
     for row in range(rows):
         for first in range(0, outputs, lanes):
             store(padded, first, load_first(out, row * outputs + first, min(lanes, outputs - first)))
-        output_activation(loss, padded, 0, lanes, (0, 1), outputs)
+        program.output_activation(loss, padded, 0, lanes, (0, 1), outputs)
         for first in range(0, outputs, lanes):
             store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
     restore_mode(mode)
@@ -123,14 +123,14 @@ def _forward_few(network, coefs, intercepts, X, raw):
         forward_layer(program, out, writable(X), writable(weight), writable(bias), code, padded)
         X = out
     if not raw:
-        activate_output(X, LOSS_CODES[network.loss], padded)
+        activate_output(program, X, program.loss_codes[network.loss], padded)
     return X
 
 
 def forward_packed(out: np.ndarray, layout: Layout, plan: np.ndarray, X, block_rows: int, raw: bool) -> None:
     """out <- the outputs for X at the parameters in the buffer of `layout`; plan: the layout's, or a thread's."""
-    code = -1 if raw else LOSS_CODES[layout.network.loss]
     program = program_of(layout.network)
+    code = RAW if raw else program.loss_codes[layout.network.loss]
     forward_blocks(program, out, layout.memory, plan, as_kernel_input(X), np.arange(X.shape[0]), block_rows, code)
 
 

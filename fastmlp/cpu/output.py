@@ -21,10 +21,12 @@ from fastmlp.cpu.lanes import (
 )
 from fastmlp.cpu.layout import BLOCK_ROWS
 from fastmlp.formulas.elementary import exponential, maximum
-from fastmlp.formulas.losses import LOSSES, cross_entropy
+from fastmlp.formulas.losses import SOFTMAX_LOSSES, cross_entropy
 
-N_UNIT_LOSSES = len(LOSSES)  # the softmax's is the next code
-LOSS_CODES = {name: code for code, name in enumerate([*LOSSES, "log_loss"])}
+# The code of a unit's loss is its position in a program; that of a softmax's loss is negative.
+SOFTMAX_CODES = {name: -1 - position for position, name in enumerate(SOFTMAX_LOSSES)}
+LOG_LOSS, SOFT_LOG_LOSS, SOFTMAX_SQUARED_ERROR = SOFTMAX_CODES.values()
+RAW = -1 - len(SOFTMAX_LOSSES)  # no output activation
 
 
 @inlined
@@ -33,52 +35,57 @@ def row_weight(weights, index):
     return weights[index] if weights.size > 0 else weights.dtype.type(1)
 
 
-_unit_activation = by_code([formulas.activation for formulas in LOSSES.values()])
-_unit_loss = by_code([formulas.value for formulas in LOSSES.values()])
-_AVERAGED = tuple(formulas.averaged for formulas in LOSSES.values())
+def make_unit_errors(losses):
+    """Return two kernels of these losses, for any number of outputs and for one."""
+    unit_activation = by_code([loss.activation for loss in losses])
+    value = by_code([loss.value for loss in losses])
+    error = by_code([loss.error for loss in losses])
+    averaged = tuple(loss.averaged for loss in losses)
 
+    @kernel
+    def unit_error(loss, memory, row_losses, output, row_stride, targets, weights, order, span, n_outputs, parameter):
+        """Replace the preactivations of rows by the errors, times the rows' weights, and write the rows' losses.
 
-@kernel
-def _unit_error(loss, memory, row_losses, output, row_stride, targets, weights, order, span, n_outputs):
-    """Replace the preactivations of rows by the errors weight * (activation - target), and write the rows' losses.
+        span: (first row, last row). targets, weights: of all the data, whose row order[row] is row `row` here.
+        """
+        lanes = width(memory)
+        for row in range(span[0], span[1]):
+            weight = row_weight(weights, order[row])
+            target = order[row] * n_outputs
+            place = output + row * lanes
+            total = repeat(memory, 0.0)
+            for first in range(0, n_outputs, lanes):
+                count = min(lanes, n_outputs - first)
+                y = load_first(targets, target + first, count)
+                a = unit_activation(loss, load(memory, place))
+                total = total + keep_first(value(loss, y, a, parameter), count, 0.0)
+                store(memory, place, keep_first(error(loss, y, a, parameter) * weight, count, 0.0))
+                place += row_stride
+            row_loss = horizontal_sum(total)
+            row_losses[row] = weight * (row_loss / n_outputs if averaged[loss] else row_loss)
 
-    span: (first row, last row). targets, weights: of all the data, whose row order[row] is row `row` here.
-    """
-    lanes = width(memory)
-    for row in range(span[0], span[1]):
-        weight = row_weight(weights, order[row])
-        target = order[row] * n_outputs
-        place = output + row * lanes
-        total = repeat(memory, 0.0)
-        for first in range(0, n_outputs, lanes):
-            count = min(lanes, n_outputs - first)
-            y = load_first(targets, target + first, count)
-            a = _unit_activation(loss, load(memory, place))
-            total = total + keep_first(_unit_loss(loss, y, a), count, 0.0)
-            store(memory, place, keep_first((a - y) * weight, count, 0.0))
-            place += row_stride
-        row_loss = horizontal_sum(total)
-        row_losses[row] = weight * (row_loss / n_outputs if _AVERAGED[loss] else row_loss)
+    @kernel
+    def single_unit_error(
+        loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs, parameter
+    ):
+        """As for any number of outputs, but a register takes as many rows as it has lanes."""
+        lanes = width(memory)
+        wanted = chosen + BLOCK_ROWS
+        for row in range(span[0], span[1]):
+            memory[chosen + row] = memory[output + row * lanes]
+            memory[wanted + row] = targets[order[row]]
+        for row in range(span[0], span[1], lanes):
+            count = min(lanes, span[1] - row)
+            y, a = load_first(memory, wanted + row, count), load_first(memory, chosen + row, count)
+            a = unit_activation(loss, a)
+            store_first(memory, wanted + row, value(loss, y, a, parameter), count)
+            store_first(memory, chosen + row, error(loss, y, a, parameter), count)
+        for row in range(span[0], span[1]):
+            weight = row_weight(weights, order[row])
+            row_losses[row] = weight * memory[wanted + row]
+            store(memory, output + row * lanes, keep_first(repeat(memory, memory[chosen + row] * weight), 1, 0.0))
 
-
-@kernel
-def _single_unit_error(loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs):
-    """As for the unit losses, where there is one output: a register takes as many rows as it has lanes."""
-    lanes = width(memory)
-    wanted = chosen + BLOCK_ROWS
-    for row in range(span[0], span[1]):
-        memory[chosen + row] = memory[output + row * lanes]
-        memory[wanted + row] = targets[order[row]]
-    for row in range(span[0], span[1], lanes):
-        count = min(lanes, span[1] - row)
-        y, a = load_first(memory, wanted + row, count), load_first(memory, chosen + row, count)
-        a = _unit_activation(loss, a)
-        store_first(memory, wanted + row, _unit_loss(loss, y, a), count)
-        store_first(memory, chosen + row, a - y, count)
-    for row in range(span[0], span[1]):
-        weight = row_weight(weights, order[row])
-        row_losses[row] = weight * memory[wanted + row]
-        store(memory, output + row * lanes, keep_first(repeat(memory, memory[chosen + row] * weight), 1, 0.0))
+    return unit_error, single_unit_error
 
 
 @kernel
@@ -109,7 +116,7 @@ def softmax(memory, output, row_stride, span, n_outputs):
 
 
 @kernel
-def _softmax_error(memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs):
+def softmax_error(loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs):
     """As for the unit losses, with the softmax and the index of a row's class as target."""
     lanes = width(memory)
     softmax(memory, output, row_stride, span, n_outputs)
@@ -133,28 +140,65 @@ def _softmax_error(memory, row_losses, chosen, output, row_stride, targets, weig
                 store(memory, block, load(memory, block) * weight)
 
 
+@kernel
+def any_softmax_error(loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs):
+    """As `softmax_error`, or with targets of all classes: of the log-loss, or of the squared error."""
+    if loss == LOG_LOSS:
+        softmax_error(loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs)
+        return
+    lanes = width(memory)
+    softmax(memory, output, row_stride, span, n_outputs)
+    for row in range(span[0], span[1]):
+        weight = row_weight(weights, order[row])
+        target = order[row] * n_outputs
+        total = inner = repeat(memory, 0.0)
+        place = output + row * lanes
+        for first in range(0, n_outputs, lanes):
+            y, p = load_first(targets, target + first, min(lanes, n_outputs - first)), load(memory, place)
+            if loss == SOFT_LOG_LOSS:
+                total = total + y * cross_entropy(p)
+            else:
+                total = total + (p - y) * (p - y)
+                inner = inner + p * (p - y)
+            place += row_stride
+        row_loss, along = horizontal_sum(total), horizontal_sum(inner)
+        row_losses[row] = weight * (row_loss if loss == SOFT_LOG_LOSS else 0.5 * row_loss)
+        place = output + row * lanes
+        for first in range(0, n_outputs, lanes):
+            y, p = load_first(targets, target + first, min(lanes, n_outputs - first)), load(memory, place)
+            error = p - y if loss == SOFT_LOG_LOSS else p * (p - y - along)
+            store(memory, place, error * weight)
+            place += row_stride
+
+
 @inlined
-def output_error(loss, memory, row_losses, chosen, args):
+def output_error(program, loss, memory, row_losses, chosen, args, parameter):
     """Take rows from their preactivations to errors and losses, by the code of the loss; chosen: a place for them.
 
     args: (output, row_stride, targets, weights, order, span, n_outputs), as for the unit losses.
     """
-    if loss < N_UNIT_LOSSES and args[6] == 1:
-        _single_unit_error(loss, memory, row_losses, chosen, *args)
-    elif loss < N_UNIT_LOSSES:
-        _unit_error(loss, memory, row_losses, *args)
+    if loss < 0:
+        program.softmax_error(loss, memory, row_losses, chosen, *args)
+    elif args[6] == 1:
+        program.single_unit_error(loss, memory, row_losses, chosen, *args, parameter)
     else:
-        _softmax_error(memory, row_losses, chosen, *args)
+        program.unit_error(loss, memory, row_losses, *args, parameter)
 
 
-@kernel
-def output_activation(loss, memory, output, row_stride, span, n_outputs):
-    """Replace the preactivations of rows span[0] to span[1] by the activations that belong to a loss."""
-    if loss == N_UNIT_LOSSES:
-        softmax(memory, output, row_stride, span, n_outputs)
-        return
-    lanes = width(memory)
-    for panel in range((n_outputs + lanes - 1) // lanes):
-        start = output + panel * row_stride
-        for place in range(start + span[0] * lanes, start + span[1] * lanes, lanes):
-            store(memory, place, _unit_activation(loss, load(memory, place)))
+def make_output_activation(losses):
+    """Return the kernel that applies the output activation of these losses, or the softmax."""
+    unit_activation = by_code([loss.activation for loss in losses])
+
+    @kernel
+    def output_activation(loss, memory, output, row_stride, span, n_outputs):
+        """Replace the preactivations of rows span[0] to span[1] by the activations that belong to a loss."""
+        if loss < 0:
+            softmax(memory, output, row_stride, span, n_outputs)
+            return
+        lanes = width(memory)
+        for panel in range((n_outputs + lanes - 1) // lanes):
+            start = output + panel * row_stride
+            for place in range(start + span[0] * lanes, start + span[1] * lanes, lanes):
+                store(memory, place, unit_activation(loss, load(memory, place)))
+
+    return output_activation

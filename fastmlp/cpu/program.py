@@ -11,9 +11,17 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, register_model, unbox
 
 from fastmlp.cpu.elementwise import make_activate, make_multiply_by_derivative
+from fastmlp.cpu.output import (
+    SOFTMAX_CODES,
+    any_softmax_error,
+    make_output_activation,
+    make_unit_errors,
+    softmax_error,
+)
 from fastmlp.cpu.parameters import make_step_constants, make_update_parameters
-from fastmlp.formulas import activations, updates
+from fastmlp.formulas import activations, losses, updates
 from fastmlp.formulas.activations import ACTIVATIONS
+from fastmlp.formulas.losses import LOSSES
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network
 
@@ -35,16 +43,19 @@ class Program:
     ----------
     name : str
         Tells it apart from all others, in this process and in Numba's cache.
-    activations, updates : sequence of str
-        Names in `formulas.activations.ACTIVATIONS` and `formulas.updates.UPDATES`; the updates are the first of them.
+    activations, updates, losses : sequence of str
+        Names in `formulas.activations.ACTIVATIONS`, `formulas.updates.UPDATES` and `formulas.losses.LOSSES`; the
+        updates are the first of them.
+    softmax_error : kernel
+        Of the losses of a softmax.
 
     Attributes
     ----------
-    codes : dict of str to int
-        What kernels know an activation by.
+    codes, loss_codes : dict of str to int
+        What kernels know an activation and a loss by.
     """
 
-    def __init__(self, name: str, activations, updates):
+    def __init__(self, name: str, activations, updates, losses, softmax_error):
         self.name = name
         self._numba_type_ = ProgramType(name)
         # those whose derivative needs the preactivation come last: kernels tell them by their code
@@ -55,6 +66,11 @@ class Program:
         self.multiply_by_derivative = make_multiply_by_derivative(formulas)
         self.step_constants = make_step_constants([UPDATES[update] for update in updates])
         self.update_parameters = make_update_parameters([UPDATES[update] for update in updates])
+        formulas = [LOSSES[loss] for loss in losses]
+        self.loss_codes = {loss: code for code, loss in enumerate(losses)} | SOFTMAX_CODES
+        self.unit_error, self.single_unit_error = make_unit_errors(formulas)
+        self.softmax_error = softmax_error
+        self.output_activation = make_output_activation(formulas)
         PROGRAMS[name] = self
 
 
@@ -79,11 +95,15 @@ def _kernel(context, builder, kind, value, name):
     return context.get_dummy_value()
 
 
-CLASSIC_PROGRAM = Program("classic", activations.CLASSIC, updates.CLASSIC)
-FULL_PROGRAM = Program("full", ACTIVATIONS, UPDATES)
+CLASSIC_PROGRAM = Program("classic", activations.CLASSIC, updates.CLASSIC, losses.CLASSIC, softmax_error)
+FULL_PROGRAM = Program("full", ACTIVATIONS, UPDATES, LOSSES, any_softmax_error)
 
 
 def program_of(network: Network, update: str = "gradient") -> Program:
     """Return the smallest program that has a network's formulas, and those of an update."""
-    classic = set(network.activations[:-1]) <= set(activations.CLASSIC) and update in ("gradient", *updates.CLASSIC)
+    classic = (
+        set(network.activations[:-1]) <= set(activations.CLASSIC)
+        and network.loss in (*losses.CLASSIC, "log_loss")
+        and update in ("gradient", *updates.CLASSIC)
+    )
     return CLASSIC_PROGRAM if classic else FULL_PROGRAM

@@ -139,10 +139,10 @@ def backward_rows(program, memory, plan, span):
 
 
 @inlined
-def train_rows(program, memory, row_losses, plan, X, targets, weights, order, span):
+def train_rows(program, memory, row_losses, plan, X, targets, weights, order, span, parameter):
     """Run phase A for rows X[order[span[0] : span[1]]]: activations, row losses and errors, all left in the buffers."""
     forward_rows(program, memory, plan, X, order, span)
     last = record_of(plan[N_LAYERS] - 1)
     args = (plan[last + OUTPUT], plan[ROW_STRIDE], targets, weights, order, span, plan[last + OUTPUTS])
-    output_error(plan[LOSS], memory, row_losses, plan[CHOSEN], args)
+    output_error(program, plan[LOSS], memory, row_losses, plan[CHOSEN], args, parameter)
     backward_rows(program, memory, plan, span)

@@ -4,8 +4,8 @@ Every number is summed in the same order whatever the team, so the team may chan
 results.
 `control` is an int64 array: one line of the cache for the barrier, one for the job, one for the next unit
 of parameters, one for the state of each helper.
-`numbers` is a float64 array: sum of the losses, hyperparameters, losses of chunks of rows, then the losses of a block's
-rows and the tiles' penalties.
+`numbers` is a float64 array: sum of the losses, hyperparameters, losses of chunks of rows, the loss's parameter, then
+the losses of a block's rows and the tiles' penalties.
 """
 
 import sys
@@ -26,8 +26,8 @@ TICKET = 2 * LINE  # the next unit of parameters
 HELPERS = 3 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
 IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
 
-LOSS_SUM, ALPHA, HYPERPARAMETERS, CHUNK_LOSSES = 0, 1, 2, 6
-ROW_LOSSES = 8
+LOSS_SUM, ALPHA, HYPERPARAMETERS, CHUNK_LOSSES, LOSS_PARAMETER = 0, 1, 2, 6, 8
+ROW_LOSSES = 16
 PENALTIES = ROW_LOSSES + BLOCK_ROWS
 
 SPINS_BEFORE_YIELD = 4000
@@ -116,7 +116,7 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
         rows = min(BLOCK_ROWS, last - start)
         block_order = order[start : start + rows]
         span = (chunk_edge(rows, team, thread), chunk_edge(rows, team, thread + 1))
-        train_rows(program, memory, row_losses, plan, X, targets, weights, block_order, span)
+        train_rows(program, memory, row_losses, plan, X, targets, weights, block_order, span, numbers[LOSS_PARAMETER])
         if not apart:
             if thread == 0:
                 atomic_store(control, TICKET, 0)

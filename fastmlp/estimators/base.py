@@ -127,8 +127,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Return validated y as an engine takes it, and the number of outputs; assign what decoding needs."""
 
     @abstractmethod
-    def _output(self) -> tuple[str, str]:
-        """Return the output activation and the loss of the network."""
+    def _output(self) -> tuple[str, str, float]:
+        """Return the output activation and the loss of the network, and that loss's parameter or 0."""
 
     @abstractmethod
     def _score_output(self, y: np.ndarray, targets: np.ndarray, output: np.ndarray, weight: np.ndarray | None) -> float:
@@ -171,8 +171,8 @@ class BaseMLP(BaseEstimator, ABC):
             widths = (X.shape[1], *hidden, n_outputs)
             if continues:
                 check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
-            activation, loss = self._output()
-            network = Network(widths, (*activations, activation), loss)
+            activation, *loss = self._output()
+            network = Network(widths, (*activations, activation), *loss)
 
             random_state = check_random_state(self.random_state)
             if continues:

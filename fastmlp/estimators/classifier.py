@@ -1,11 +1,13 @@
 """The classifier."""
 
 from collections.abc import Sequence
-from typing import Any
+from numbers import Real
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags, column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from fastmlp.estimators.base import BaseMLP
@@ -16,7 +18,7 @@ from fastmlp.training.prediction import class_probabilities, log_probabilities
 
 @document("sklearn.neural_network.MLPClassifier")
 class MLPClassifier(ClassifierMixin, BaseMLP):
-    """Multi-layer perceptron that classifies: a dense network trained by backpropagation [1]_ on the log-loss.
+    """Multi-layer perceptron that classifies: a dense network trained by backpropagation [1]_.
 
     It has the parameters, attributes and methods of `sklearn.neural_network.MLPClassifier`, and three parameters more,
     `n_threads`, `dtype` and `weight_init`, and more choices of `activation` and `solver`. The output layer is a softmax
@@ -25,6 +27,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     Parameters
     ----------
     %PARAMETERS%
+    loss : {"log_loss", "squared_error", "hinge"}, default="log_loss"
+        What is minimised: minus the logarithm of the probability of a row's class; half of the squared error of the
+        probabilities of all classes (for multilabel targets, of each label and its opposite), also called the Brier
+        score [13]_; or the hinge of each output, 1 for its class and -1 for all others [14]_, with an output layer
+        without activation and so without probabilities.
+    label_smoothing : float, default=0.0
+        How much of the target of the "log_loss" is shared out among all classes alike, in [0, 1): a row's own class
+        gets 1 - label_smoothing + label_smoothing / n_classes [15]_.
 
     Attributes
     ----------
@@ -47,6 +57,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     References
     ----------
     %REFERENCES%
+    .. [13] Brier, G. W. (1950). Verification of forecasts expressed in terms of probability. Monthly Weather Review 78.
+    .. [14] Cortes, C., Vapnik, V. (1995). Support-vector networks. Machine Learning 20, 273-297.
+    .. [15] Szegedy, C. et al. (2015). Rethinking the Inception architecture for computer vision. arXiv:1512.00567.
 
     Examples
     --------
@@ -62,7 +75,73 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     (3, 10)
     """
 
-    loss = "log_loss"
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"log_loss", "squared_error", "hinge"})],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Sequence[str] = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        n_threads: int | None = None,
+        dtype: str | None = None,
+        weight_init: str = "auto",
+        loss: str = "log_loss",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        self.loss, self.label_smoothing = loss, label_smoothing
+        super().__init__(
+            hidden_layer_sizes,
+            activation,
+            solver=solver,
+            alpha=alpha,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_init=learning_rate_init,
+            power_t=power_t,
+            max_iter=max_iter,
+            shuffle=shuffle,
+            random_state=random_state,
+            tol=tol,
+            verbose=verbose,
+            warm_start=warm_start,
+            momentum=momentum,
+            nesterovs_momentum=nesterovs_momentum,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+            n_iter_no_change=n_iter_no_change,
+            max_fun=max_fun,
+            n_threads=n_threads,
+            dtype=dtype,
+            weight_init=weight_init,
+        )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPClassifier":
         """Train until the loss, or the validation score, no longer improves.
@@ -119,7 +198,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._fit(X, y, sample_weight, partial=True, classes=classes)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable label of each row.
+        """Return the most probable label of each row; with the loss "hinge" that of the largest output.
 
         Parameters
         ----------
@@ -132,8 +211,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             Labels; for multilabel targets 1 where the probability is over 0.5, sparse if y was.
         """
         output = self._forward(X)
-        return self._label_encoder.decode(output)
+        return self._label_encoder.decode(self._scores(output))
 
+    @available_if(lambda self: self.loss == "hinge")
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the outputs of the network; only with the loss "hinge", which has no probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+            For two classes positive for `classes_[1]`; for more, the largest is that of the predicted class.
+        """
+        output = self._forward(X)
+        return output[:, 0] if output.shape[1] == 1 else output
+
+    @available_if(lambda self: self._check_probabilities())
     def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each class, or of each label of its own for multilabel targets.
 
@@ -149,6 +246,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         return class_probabilities(self._forward(X))
 
+    @available_if(lambda self: self._check_probabilities())
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Return the logarithms of `predict_proba`.
 
@@ -181,16 +279,49 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self.classes_ = self._label_encoder.classes
         if partial or known is not None:
             check_same_classes(y, self.classes_, self.warm_start)
-        return self._label_encoder.encode(y, dtype), self._label_encoder.n_outputs
+        if self.label_smoothing > 0 and self.loss != "log_loss":
+            raise ValueError(
+                f"label_smoothing={self.label_smoothing} needs loss='log_loss', got loss={self.loss!r}: take that "
+                "loss, or label_smoothing=0.0."
+            )
+        targets = self._label_encoder.encode(y, dtype)
+        if self._soft():
+            targets = self._label_encoder.soften(targets, self.label_smoothing)
+        return targets, self._label_encoder.n_outputs
 
-    def _output(self) -> tuple[str, str]:
-        return ("softmax", "log_loss") if self._label_encoder.multiclass else ("logistic", "binary_log_loss")
+    def _soft(self) -> bool:
+        """Return whether the loss needs a target for each class."""
+        return self.loss != "log_loss" or self.label_smoothing > 0
+
+    def _check_probabilities(self) -> bool:
+        if self.loss == "hinge":
+            raise AttributeError("There are no probabilities with loss='hinge'; it has a decision_function.")
+        return True
+
+    def _output(self) -> tuple[str, str, float]:
+        multiclass = self._label_encoder.multiclass
+        if self.loss == "hinge":
+            return "identity", "hinge", 0.0
+        name = "soft_log_loss" if self.loss == "log_loss" and self._soft() else self.loss
+        if multiclass:
+            return "softmax", {"squared_error": "softmax_squared_error"}.get(name, name), 0.0
+        binary = {"log_loss": "binary_log_loss", "soft_log_loss": "soft_binary_log_loss"}
+        return "logistic", binary.get(name, "binary_squared_error"), 0.0
+
+    def _scores(self, output: np.ndarray) -> np.ndarray:
+        """Return outputs such that a label of its own is given where its score is over 0.5."""
+        return output + 0.5 if self.loss == "hinge" else output
 
     def _score_output(self, y: np.ndarray, targets: np.ndarray, output: np.ndarray, weight: np.ndarray | None) -> float:
-        return np.average((self._label_encoder.decode_to_numbers(output) == targets).all(axis=1), weights=weight)
+        numbers = self._label_encoder.decode_to_numbers(self._scores(output))
+        if self._soft():
+            wanted = self._label_encoder.decode_to_numbers(targets)
+        else:
+            wanted = targets
+        return np.average((numbers == wanted).all(axis=1), weights=weight)
 
     def _stratify(self, targets: np.ndarray) -> np.ndarray | None:
-        return targets.astype(bool) if self._label_encoder.n_outputs == 1 else None
+        return targets > 0.5 if self._label_encoder.n_outputs == 1 else None
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

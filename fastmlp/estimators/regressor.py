@@ -1,21 +1,25 @@
 """The regressor."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 from sklearn.utils import Tags, column_or_1d
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.documentation import document
 from fastmlp.estimators.inputs import cast
 from fastmlp.estimators.targets import dense_values
+from fastmlp.formulas.losses import LOSSES
 
-OUTPUT_ACTIVATIONS = {"squared_error": "identity", "poisson": "exp"}
+LOSS_NAMES = ("squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma")
+PARAMETERS = {"huber": "delta", "quantile": "quantile"}  # of losses that have one
+POSITIVE = ("poisson", "gamma")
 
 
 @document("sklearn.neural_network.MLPRegressor")
@@ -27,10 +31,17 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {"squared_error", "poisson"}, default="squared_error"
-        What is minimised: half of the squared error, or half of the Poisson deviance of counts, y >= 0, with an
-        exponential output layer.
+    loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma"}, default="squared_error"
+        What is minimised: half of the squared error; half of the Poisson deviance of counts, y >= 0; the absolute
+        error, for the median; half of the squared error up to `delta`, beyond it `delta` times the absolute error less
+        delta / 2; the quantile's loss, for the part `quantile` of the targets to lie below; half of the gamma deviance
+        of y > 0. The output layer is exponential for "poisson" and "gamma". The loss of a row is the sum over its
+        outputs, for "squared_error" their mean, as in scikit-learn.
     %PARAMETERS%
+    delta : float, default=1.0
+        Where the loss "huber" turns from squared to absolute error, > 0, in units of y.
+    quantile : float, default=0.5
+        The quantile of the loss "quantile", in (0, 1).
 
     Attributes
     ----------
@@ -66,7 +77,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"})],
+        "loss": [StrOptions(set(LOSS_NAMES))],
+        "delta": [Interval(Real, 0, None, closed="neither")],
+        "quantile": [Interval(Real, 0, 1, closed="neither")],
     }
 
     def __init__(
@@ -99,8 +112,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         n_threads: int | None = None,
         dtype: str | None = None,
         weight_init: str = "auto",
+        delta: float = 1.0,
+        quantile: float = 0.5,
     ) -> None:
-        self.loss = loss
+        self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
             hidden_layer_sizes,
             activation,
@@ -204,11 +219,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         values = dense_values(y)
         if self.loss == "poisson" and (values < 0).any():
             raise ValueError(f"loss='poisson' needs y >= 0, got a y of {values.min()}.")
+        if self.loss == "gamma" and (values <= 0).any():
+            raise ValueError(f"loss='gamma' needs y > 0, got a y of {values.min()}.")
         targets = cast(values, dtype, "y")
         return targets, targets.shape[1]
 
-    def _output(self) -> tuple[str, str]:
-        return OUTPUT_ACTIVATIONS[self.loss], self.loss
+    def _output(self) -> tuple[str, str, float]:
+        parameter = float(getattr(self, PARAMETERS[self.loss])) if self.loss in PARAMETERS else 0.0
+        return LOSSES[self.loss].output_activation, self.loss, parameter
 
     def _score_output(self, y: np.ndarray, targets: np.ndarray, output: np.ndarray, weight: np.ndarray | None) -> float:
         return r2_score(y, output, sample_weight=weight)
@@ -218,5 +236,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.target_tags.positive_only = self.loss == "poisson"
+        tags.target_tags.positive_only = self.loss in POSITIVE
         return tags

@@ -47,6 +47,27 @@ class LabelEncoder:
             return binary.indices[:, np.newaxis].astype(dtype)
         return (binary.toarray() != 0).astype(dtype)
 
+    def soften(self, targets: np.ndarray, smoothing: float) -> np.ndarray:
+        """Return encoded labels as a number for each output, `smoothing` of them shared out among all classes.
+
+        Parameters
+        ----------
+        targets : ndarray of shape (n_samples, 1) or (n_samples, n_outputs)
+            As `encode` returns them.
+        smoothing : float
+            In [0, 1).
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_outputs)
+            Of the same dtype. One output stands for two classes, also where a row can have several labels.
+        """
+        if self.multiclass:
+            targets = np.eye(self.n_outputs, dtype=targets.dtype)[targets[:, 0].astype(np.intp)]
+        n_classes = self.n_outputs if self.multiclass else 2
+        dtype = targets.dtype.type
+        return targets * dtype(1 - smoothing) + dtype(smoothing / n_classes)
+
     def decode(self, output: np.ndarray) -> np.ndarray:
         """Return the labels that probabilities, of shape (n_samples, n_outputs), speak for."""
         if self._multilabel:
