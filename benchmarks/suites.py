@@ -5,7 +5,7 @@
 
 import tempfile
 
-from benchmarks import startup
+from benchmarks import formulas, startup
 from benchmarks.contestants import Estimator, Problem, fit_quietly
 from benchmarks.kernels import KERNELS, make_peak, rate
 from benchmarks.peers import FIT_ROWS, peak_bytes
@@ -120,6 +120,18 @@ class Kernel:
     def track_peak(self, kernel, dtype):
         # Measured right after each other: the clock of a processor changes with its load.
         return 100 * rate(KERNELS[kernel], dtype) / rate(make_peak, dtype)
+
+
+class Formula:
+    """An epoch with each activation, loss and solver, in the time that relu, log-loss and Adam take; float32."""
+
+    params = (list(formulas.CASES),)
+    param_names = ("formula",)
+    unit = "times relu, log-loss and Adam"
+    timeout = 300
+
+    def track_ratio(self, formula):
+        return formulas.measure([formula], repeats=3, rows=8 * formulas.BATCH)[formula]["ratio"]
 
 
 class Startup:

@@ -14,5 +14,6 @@ def test_asv(tmp_path):
     run("asv", "check", "--python=same", home=tmp_path)
     text = run("asv", "run", "--quick", "--show-stderr", "--python=same", home=tmp_path)
     assert "failed" not in text, text
-    for suite in ("Fit.time_fit", "Predict.time_predict", "Kernel.track_peak", "SameResults.track_loss"):
+    suites = "Fit.time_fit Predict.time_predict Kernel.track_peak Formula.track_ratio SameResults.track_loss".split()
+    for suite in suites:
         assert suite in text

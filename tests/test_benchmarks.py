@@ -74,3 +74,11 @@ def test_quality():
     epochs = digits["epochs"]
     assert epochs["fastmlp, 1 thread"] == epochs["scikit-learn"] == 10  # the same curve
     assert ("mlxtend" in report["missing"]) == (len(report["results"]) == 1)
+
+
+def test_formulas():
+    text = run("benchmarks.formulas", "--quick", "--case", "gelu", "--case", "hinge")
+    assert "| gelu " in text
+    assert "| hinge " in text
+    report = json.loads(run("benchmarks.formulas", "--quick", "--json", "--case", "huber of numbers"))
+    assert report["results"]["huber of numbers"]["ratio"] > 0
