@@ -14,6 +14,12 @@ def test_asv(tmp_path):
     run("asv", "check", "--python=same", home=tmp_path)
     text = run("asv", "run", "--quick", "--show-stderr", "--python=same", home=tmp_path)
     assert "failed" not in text, text
-    suites = "Fit.time_fit Predict.time_predict Kernel.track_peak Formula.track_ratio SameResults.track_loss".split()
+    suites = [
+        "Fit.time_fit",
+        "Predict.time_predict",
+        "Kernel.track_peak",
+        "Formula.track_ratio",
+        "SameResults.track_loss",
+    ]
     for suite in suites:
         assert suite in text
