@@ -87,7 +87,7 @@ def approximate(
        than 0.1 e, which is left for what a peak between two of them hides, and one more point between any two changes
        nothing in this. A peak narrower than 1 / 10,000 of the interval may pass unseen.
     5. *Check.* The network is compared with the function at the points of the grid and at one more between any two (at
-       some of them, if there are more than 10,000 neurons). If it fails, these join the grid, and it is built again.
+       some of them, if there are thousands of neurons). If it fails, these join the grid, and it is built again.
 
     Where the hidden units are saturated, the partial sums of the output, in the order of the units, are the levels: no
     larger than the function, so that rounding stays at its last digits.
