@@ -133,6 +133,10 @@ def test_units_are_steps_in_order(function, interval, tolerance):
     assert (weight > 0).all()
     if at.size > 1:  # each unit has gone from 0 to 1 before the next begins
         assert (weight[:-1] * np.diff(at) > math.log(at.size)).all()
+        assert (weight[1:] * np.diff(at) > math.log(at.size)).all()
+    for end in (-1, 1):  # and the function hardly changes meanwhile
+        x = np.clip(at + end * math.log(at.size) / weight, low, high)
+        np.testing.assert_allclose(function(x), function(at), rtol=0, atol=0.11 * tolerance)
     assert (np.abs(height) <= 2 * tolerance).all()
     assert network.intercepts_[1] == function(np.array([low], float))
     levels = network.intercepts_[1] + np.cumsum(height)  # that of each piece, which begins where its unit steps
@@ -160,14 +164,14 @@ def test_a_ripple_below_the_tolerance_costs_nothing():
 
 
 def test_a_wave_in_step_with_the_first_grid():
-    period = 2 / (theory.FIRST_POINTS - 1)  # 0 at all its points
+    period = 0.25 / (theory.FIRST_POINTS - 1)  # 0 at all its points, and where these are halved and halved again
 
     def wave(x):
         return np.clip(4 - np.abs(x - 0.4) * 1000, 0, 1) * np.sin(2 * np.pi * x / period)
 
     network = approximate(wave, (0, 1), 0.3)
     assert largest_error(network, wave, (0, 1)) <= 0.3
-    assert len(network.coefs_[1]) > 20
+    assert len(network.coefs_[1]) > 100
 
 
 def test_a_check_at_a_part_of_the_points(monkeypatch):
