@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from itertools import cycle
 from pathlib import Path
 
 import numba
@@ -241,6 +242,29 @@ def test_same_bits_for_any_number_of_threads(widths, n_rows, batch, chunks, dtyp
         assert engine._layout.plan[CHUNKS] == chunks
     repeats = dict.fromkeys((2, 3, 5), 3)
     assert_same_bits_in_teams(monkeypatch, network, problem, dtype, 2, repeats, batch=batch, csr=csr, epochs=4)
+
+
+def test_helpers_end_where_one_thread_is_enough_and_begin_anew(monkeypatch):
+    """A helper that only sleeps makes a fit slower under load: the system counts it when it shares out the cores."""
+    network = make_network((9, 40, 17, 3), "log_loss")
+    problem = make_problem(network, 200)
+    serial = run(Engine, network, problem, np.float64, batch=10)
+    turns, teams, alive = cycle([2, 2, 2, 1]), [], []
+
+    def done(pace, team, *_):
+        teams.append(team)
+        alive.append(sum(thread.name.startswith("fastmlp") for thread in threading.enumerate()))
+
+    def next_job(pace):
+        pace.settled = True
+        return next(turns), 1
+
+    monkeypatch.setattr(cpu_engine.Pace, "next", next_job)
+    monkeypatch.setattr(cpu_engine.Pace, "done", done)
+    for got, expected in zip(run(Engine, network, problem, np.float64, batch=10, n_threads=2), serial, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert 2 in teams[teams.index(1) :], "no team after the first one"
+    assert [count for team, count in zip(teams, alive, strict=True) if team == 1].count(0) >= 5
 
 
 def test_helpers_come_and_go_and_no_thread_is_left():

@@ -37,6 +37,7 @@ class Team:
         self._calls = [threading.Semaphore(0) for _ in range(n_helpers)]
         self._threads = []
         for helper in range(1, n_helpers + 1):
+            control[HELPERS + helper * LINE] = IDLE  # it is STOP after another team
             thread = threading.Thread(target=self._live, args=(helper,), daemon=True, name=f"fastmlp-{helper}")
             self._threads.append(thread)
             thread.start()
@@ -94,6 +95,7 @@ class Pace:
         self._trial = None
         self._missed = 0  # jobs of the present trial that had no helpers
         self.wanted = 1
+        self.settled = False  # whether the present job is no trial
 
     def _seconds(self, choice):
         """Return the median seconds of a batch, which a window that something disturbed does not move."""
@@ -131,6 +133,7 @@ class Pace:
                 self._begin_anew(self._trial)  # what was true then may not be now
                 self._untested.add(self._trial)
         self.wanted, seconds = (best, self.JOB_SECONDS) if self._trial is None else (self._trial, self.TRIAL_SECONDS)
+        self.settled = self._trial is None
         known = self._seconds(self.wanted) or self._seconds(best)
         return self.wanted, max(1, int(seconds / known)) if known else 1
 
