@@ -110,10 +110,10 @@ class Engine:
         with np.errstate(all="ignore"):
             for number, start in enumerate(range(0, len(order), batch_size)):
                 rows = order[start : start + batch_size]
-                penalty = 0.0 if update.name == "adamw" else alpha
-                loss, gradient = self._loss_and_gradient(rows, penalty)
+                decoupled = update.name == "adamw"
+                loss, gradient = self._loss_and_gradient(rows, 0.0 if decoupled else alpha)
                 if gradient is not None:
-                    if update.name == "adamw":
+                    if decoupled:
                         weights = self.parameters.size - sum(self.network.widths[1:])
                         self.parameters[:weights] *= 1 - update.constants[0] * alpha
                     self._take_step(gradient, update, update.step + number + 1)

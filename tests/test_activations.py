@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import pytorch
 from scipy.special import ndtr, softmax
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -104,22 +105,15 @@ TORCH = {
 
 @pytest.mark.parametrize("activation", TORCH)
 def test_same_losses_as_pytorch(activation):
-    torch = pytest.importorskip("torch", reason="PyTorch, of the extra `bench`, is not installed")
+    torch = pytorch.import_torch()
     settings = {"activation": activation, "solver": "sgd", "learning_rate_init": 0.1, "momentum": 0, "alpha": 0}
     model = classifier(**settings, batch_size=150, shuffle=False, max_iter=20, tol=0)
     start = classifier(**{**settings, "learning_rate_init": 1e-300}, max_iter=1).fit(X, y)
-    layers = []
-    for weight, bias in zip(start.coefs_, start.intercepts_, strict=True):
-        layer = torch.nn.Linear(*weight.shape, dtype=torch.float64)
-        layer.weight.data[:], layer.bias.data[:] = torch.from_numpy(weight.T.copy()), torch.from_numpy(bias)
-        layers += [layer, getattr(torch.nn, TORCH[activation])()]
-    network = torch.nn.Sequential(*layers[:-1])
-    descent = torch.optim.SGD(network.parameters(), lr=0.1)
-    losses = []
-    for _ in range(20):
-        descent.zero_grad()
-        loss = torch.nn.functional.cross_entropy(network(torch.from_numpy(X)), torch.from_numpy(y))
-        loss.backward()
-        descent.step()
-        losses.append(loss.item())
+    losses = pytorch.full_batch_losses(
+        start,
+        X,
+        TORCH[activation],
+        lambda output: torch.nn.functional.cross_entropy(output, torch.from_numpy(y)),
+        lambda weights, biases: torch.optim.SGD([*weights, *biases], lr=0.1),
+    )
     np.testing.assert_allclose(model.fit(X, y).loss_curve_, losses, rtol=1e-10)

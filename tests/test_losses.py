@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import pytorch
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -81,10 +82,10 @@ def test_smoothing_keeps_probabilities_from_the_ends():
 
 
 def test_two_classes_have_the_squared_error_of_a_softmax():
-    p = np.array([0.1, 0.6, 0.9])
-    wanted = np.array([0, 1, 1])
-    both = ((np.column_stack([1 - p, p]) - np.eye(2)[wanted]) ** 2).sum(axis=1) / 2
-    np.testing.assert_allclose((p - wanted) ** 2, both)
+    model = classifier(loss="squared_error", alpha=0, batch_size=150, learning_rate_init=1e-300, max_iter=1)
+    p = model.fit(X, y == 1).predict_proba(X)
+    both = ((p - np.eye(2)[(y == 1).astype(int)]) ** 2).sum(axis=1) / 2
+    assert model.loss_ == pytest.approx(both.mean(), rel=1e-10)
 
 
 def test_hinge_has_a_decision_function_and_no_probabilities():
@@ -172,7 +173,7 @@ TORCH = {
 
 @pytest.mark.parametrize("loss", [*TORCH, "label_smoothing"])
 def test_same_losses_as_pytorch(loss):
-    torch = pytest.importorskip("torch", reason="PyTorch, of the extra `bench`, is not installed")
+    torch = pytorch.import_torch()
     settings = {"solver": "sgd", "momentum": 0, "alpha": 0, "batch_size": 150, "shuffle": False, "tol": 0}
     settings |= {"hidden_layer_sizes": (8, 6), "random_state": 0, "activation": "tanh"}
     if loss == "label_smoothing":
@@ -183,19 +184,12 @@ def test_same_losses_as_pytorch(loss):
         criterion, target = getattr(torch.nn, TORCH[loss][0])(**TORCH[loss][1]), torch.from_numpy(wanted[:, np.newaxis])
     model = kind(**settings, learning_rate_init=0.1, max_iter=20).fit(X, wanted)
     start = kind(**settings, learning_rate_init=1e-300, max_iter=1).fit(X, wanted)
-    layers = []
-    for weight, bias in zip(start.coefs_, start.intercepts_, strict=True):
-        layer = torch.nn.Linear(*weight.shape, dtype=torch.float64)
-        layer.weight.data[:], layer.bias.data[:] = torch.from_numpy(weight.T.copy()), torch.from_numpy(bias)
-        layers += [layer, torch.nn.Tanh()]
-    network = torch.nn.Sequential(*layers[:-1])
-    descent = torch.optim.SGD(network.parameters(), lr=0.1)
     half = 0.5 if loss == "squared_error" else 1.0
-    losses = []
-    for _ in range(20):
-        descent.zero_grad()
-        value = half * criterion(network(torch.from_numpy(X)), target)
-        value.backward()
-        descent.step()
-        losses.append(value.item())
+    losses = pytorch.full_batch_losses(
+        start,
+        X,
+        "Tanh",
+        lambda output: half * criterion(output, target),
+        lambda weights, biases: torch.optim.SGD([*weights, *biases], lr=0.1),
+    )
     np.testing.assert_allclose(model.loss_curve_, losses, rtol=1e-9)

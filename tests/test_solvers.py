@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+import pytorch
 from scipy.sparse import csr_array
 from sklearn.datasets import load_iris
 
@@ -68,27 +69,22 @@ TORCH = {
 
 @pytest.mark.parametrize("solver", TORCH)
 def test_same_losses_as_pytorch(solver):
-    torch = pytest.importorskip("torch", reason="PyTorch, of the extra `bench`, is not installed")
+    torch = pytorch.import_torch()
     name, extra = TORCH[solver]
     # Adam's epsilon stands on another side of the correction there, so it must be too small to matter
     settings = {"solver": solver, "learning_rate_init": 0.01, "epsilon": 1e-30, "alpha": extra.get("weight_decay", 0)}
     model = classifier(**settings, batch_size=150, shuffle=False, max_iter=20, tol=0, activation="tanh")
     start = classifier(solver="sgd", learning_rate_init=1e-300, max_iter=1, activation="tanh").fit(X, y)
-    layers, biases = [], []
-    for weight, bias in zip(start.coefs_, start.intercepts_, strict=True):
-        layer = torch.nn.Linear(*weight.shape, dtype=torch.float64)
-        layer.weight.data[:], layer.bias.data[:] = torch.from_numpy(weight.T.copy()), torch.from_numpy(bias)
-        layers += [layer, torch.nn.Tanh()]
-        biases.append(layer.bias)
-    network = torch.nn.Sequential(*layers[:-1])
-    weights = [layer.weight for layer in network if hasattr(layer, "weight")]
-    groups = [{"params": weights}, {"params": biases, "weight_decay": 0}]
-    descent = getattr(torch.optim, name)(groups, lr=0.01, eps=1e-30, **extra)
-    losses = []
-    for _ in range(20):
-        descent.zero_grad()
-        loss = torch.nn.functional.cross_entropy(network(torch.from_numpy(X)), torch.from_numpy(y))
-        loss.backward()
-        descent.step()
-        losses.append(loss.item())
+
+    def make_optimizer(weights, biases):
+        groups = [{"params": weights}, {"params": biases, "weight_decay": 0}]
+        return getattr(torch.optim, name)(groups, lr=0.01, eps=1e-30, **extra)
+
+    losses = pytorch.full_batch_losses(
+        start,
+        X,
+        "Tanh",
+        lambda output: torch.nn.functional.cross_entropy(output, torch.from_numpy(y)),
+        make_optimizer,
+    )
     np.testing.assert_allclose(model.fit(X, y).loss_curve_, losses, rtol=1e-8)

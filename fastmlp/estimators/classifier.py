@@ -15,6 +15,14 @@ from fastmlp.estimators.documentation import document
 from fastmlp.estimators.targets import LabelEncoder, check_classes, check_labels, check_same_classes, first_encoder
 from fastmlp.training.prediction import class_probabilities, log_probabilities
 
+# (output activation, loss) of the network: for two classes or labels of their own, and for more classes
+NETWORK_LOSSES = {
+    "log_loss": (("logistic", "binary_log_loss"), ("softmax", "log_loss")),
+    "smoothed log_loss": (("logistic", "soft_binary_log_loss"), ("softmax", "soft_log_loss")),
+    "squared_error": (("logistic", "binary_squared_error"), ("softmax", "softmax_squared_error")),
+    "hinge": (("identity", "hinge"), ("identity", "hinge")),
+}
+
 
 @document("sklearn.neural_network.MLPClassifier")
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -299,14 +307,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return True
 
     def _output(self) -> tuple[str, str, float]:
-        multiclass = self._label_encoder.multiclass
-        if self.loss == "hinge":
-            return "identity", "hinge", 0.0
-        name = "soft_log_loss" if self.loss == "log_loss" and self._soft() else self.loss
-        if multiclass:
-            return "softmax", {"squared_error": "softmax_squared_error"}.get(name, name), 0.0
-        binary = {"log_loss": "binary_log_loss", "soft_log_loss": "soft_binary_log_loss"}
-        return "logistic", binary.get(name, "binary_squared_error"), 0.0
+        smoothed = self.loss == "log_loss" and self._soft()
+        pairs = NETWORK_LOSSES["smoothed log_loss" if smoothed else self.loss]
+        return (*pairs[self._label_encoder.multiclass], 0.0)
 
     def _scores(self, output: np.ndarray) -> np.ndarray:
         """Return outputs such that a label of its own is given where its score is over 0.5."""
