@@ -28,9 +28,9 @@ NETWORK_LOSSES = {
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """Multi-layer perceptron that classifies: a dense network trained by backpropagation [1]_.
 
-    It has the parameters, attributes and methods of `sklearn.neural_network.MLPClassifier`, and three parameters more,
-    `n_threads`, `dtype` and `weight_init`, and more choices of `activation` and `solver`. The output layer is a softmax
-    for three or more classes, and logistic for two classes and for multilabel targets.
+    It has the parameters, attributes and methods of `sklearn.neural_network.MLPClassifier`. The parameters after
+    `max_fun` are its own, and so are more choices of the others. The output layer is a softmax for
+    three or more classes, and logistic for two classes and for multilabel targets.
 
     Parameters
     ----------

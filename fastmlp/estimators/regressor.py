@@ -26,8 +26,8 @@ POSITIVE = ("poisson", "gamma")
 class MLPRegressor(RegressorMixin, BaseMLP):
     """Multi-layer perceptron that predicts numbers: a dense network trained by backpropagation [1]_.
 
-    It has the parameters, attributes and methods of `sklearn.neural_network.MLPRegressor`, and three parameters more,
-    `n_threads`, `dtype` and `weight_init`, and more choices of `activation` and `solver`.
+    It has the parameters, attributes and methods of `sklearn.neural_network.MLPRegressor`. The parameters after
+    `max_fun` are its own, and so are more choices of the others.
 
     Parameters
     ----------
