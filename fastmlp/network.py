@@ -21,12 +21,15 @@ class Network:
         A name in `formulas.losses.LOSSES`, or of a loss of the softmax in `formulas.losses.SOFTMAX_LOSSES`.
     loss_parameter : float, default=0.0
         The number that belongs to "huber" (delta) or "quantile".
+    scale_alpha : bool, default=True
+        Whether the penalty is divided by the sum of a batch's weights, like the loss.
     """
 
     widths: tuple[int, ...]
     activations: tuple[str, ...]
     loss: str
     loss_parameter: float = 0.0
+    scale_alpha: bool = True
 
     @property
     def n_parameters(self) -> int:

@@ -74,6 +74,7 @@ class Engine:
         self.dtype = np.dtype(dtype)
         self.state = np.zeros((2, network.n_parameters), self.dtype)
         self.step = 0  # how many were taken, as `run_epoch` counts them
+        self.gradient_norm = 0.0  # of the last batch, before its bound
 
     def __enter__(self) -> Engine:
         return self
@@ -110,16 +111,47 @@ class Engine:
         with np.errstate(all="ignore"):
             for number, start in enumerate(range(0, len(order), batch_size)):
                 rows = order[start : start + batch_size]
-                decoupled = update.name == "adamw"
-                loss, gradient = self._loss_and_gradient(rows, 0.0 if decoupled else alpha)
-                if gradient is not None:
-                    if decoupled:
-                        weights = self.parameters.size - sum(self.network.widths[1:])
-                        self.parameters[:weights] *= 1 - update.constants[0] * alpha
-                    self._take_step(gradient, update, update.step + number + 1)
-                    total += loss * len(rows)
+                if update.rates is not None:
+                    update = update._replace(constants=(float(update.rates[number]), *update.constants[1:]))
+                loss = self._train_batch(rows, alpha, update, update.step + number + 1)
+                total += loss * len(rows)
                 self.step = update.step + number + 1
         return total / len(order)
+
+    def _train_batch(self, rows: np.ndarray, alpha: float, update: Update, step: int) -> float:
+        """Take one step, unless the rows have no weight, and return the loss before it."""
+        decoupled = update.name == "adamw"
+        loss, gradient = self._loss_and_gradient(rows, 0.0 if decoupled else alpha, update.l1_ratio)
+        if gradient is None:
+            return 0.0
+        weights = self.parameters.size - sum(self.network.widths[1:])
+        if decoupled:
+            self.parameters[:weights] *= 1 - update.constants[0] * alpha
+        if update.max_norm > 0:
+            self.gradient_norm = float(np.sqrt(np.sum(gradient**2)))
+            if self.gradient_norm > update.max_norm:
+                gradient = gradient * self.dtype.type(update.max_norm / self.gradient_norm)
+        self._take_step(gradient, update, step)
+        if update.l1_ratio > 0:
+            strength = alpha * update.l1_ratio / (self._weights(rows).sum() if self.network.scale_alpha else 1)
+            distance = (self._rate(update, step) * strength)[:weights]
+            moved = self.parameters[:weights].copy()
+            self.parameters[:weights] = np.maximum(moved - distance, 0) - np.maximum(-moved - distance, 0)
+            if update.name == "sgd":
+                self.state[0, :weights] += (self.parameters[:weights] - moved) / _ahead(update)
+        return loss
+
+    def _weights(self, rows: np.ndarray) -> np.ndarray:
+        return np.ones(len(rows), self.dtype) if self.sample_weight is None else self.sample_weight[rows]
+
+    def _rate(self, update: Update, step: int) -> np.ndarray:
+        """Return how far a gradient of 1 moves each parameter."""
+        rate, _, second = update.constants[:3]
+        if update.name == "sgd":
+            return np.full(self.parameters.size, rate * _ahead(update), self.dtype)
+        root = 1.0 if update.name in ("rmsprop", "adagrad") else (1 - second**step) ** 0.5
+        epsilon = update.constants[3] * (root if update.name == "nadam" else 1)
+        return rate * root / (np.sqrt(self.state[-1]) + epsilon)
 
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
         """Return loss and float64 gradient over all rows, at parameters `flat`."""
@@ -136,20 +168,28 @@ class Engine:
         """Return whether all parameters are finite."""
         return bool(np.isfinite(self.parameters).all())
 
-    def _loss_and_gradient(self, rows: np.ndarray, alpha: float) -> tuple[float, np.ndarray | None]:
-        """Return both for a batch, its weights normalised; no gradient if they sum to zero."""
+    def _loss_and_gradient(
+        self, rows: np.ndarray, alpha: float, l1_ratio: float = 0.0
+    ) -> tuple[float, np.ndarray | None]:
+        """Return both for a batch, its weights normalised; no gradient if they sum to zero.
+
+        The gradient has no part of the L1 penalty, which is a step of its own.
+        """
         coefs, intercepts = self.get_parameters()
         targets = self.targets[rows]
-        weight = np.ones(len(rows), self.dtype) if self.sample_weight is None else self.sample_weight[rows]
+        weight = self._weights(rows)
         weight_sum = weight.sum()
         if weight_sum == 0:
             return 0.0, None
+        if not self.network.scale_alpha:
+            alpha = alpha * weight_sum
+        l1, alpha = alpha * l1_ratio, alpha * (1 - l1_ratio)
         activations, preactivations = [self.X[rows]], []
         for layer, name in enumerate(self.network.activations):
             preactivations.append(activations[layer] @ coefs[layer] + intercepts[layer])
             activations.append(ACTIVATIONS[name](preactivations[layer]))
         output = activations[-1]
-        penalty = 0.5 * alpha * sum(np.sum(coef**2) for coef in coefs)
+        penalty = sum(0.5 * alpha * np.sum(coef**2) + l1 * np.sum(np.abs(coef)) for coef in coefs)
         parameter = self.network.loss_parameter
         loss = (weight @ row_losses(self.network.loss, targets, output, parameter) + penalty) / weight_sum
         error = output_error(self.network.loss, targets, output, parameter) * weight[:, np.newaxis]
@@ -263,6 +303,11 @@ def output_error(loss: str, targets: np.ndarray, output: np.ndarray, parameter: 
     if loss == "softmax_squared_error":
         return output * (residual - np.sum(output * residual, axis=1, keepdims=True))
     return residual
+
+
+def _ahead(update: Update) -> float:
+    """Return what Nesterov's look ahead multiplies the present gradient by."""
+    return 1 + update.constants[1] * update.constants[2]
 
 
 def _normalise(values: np.ndarray) -> np.ndarray:

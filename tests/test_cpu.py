@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -63,8 +64,10 @@ def make_problem(network, n_rows, dtype=np.float64, seed=0):
     return X.astype(dtype), targets.astype(dtype), weight.astype(dtype), parameters
 
 
-def run(kind, network, problem, dtype, *, batch=32, update="adam", epochs=2, n_threads=1, weighted=True, csr=False):
-    """Return losses, flat parameters and state after some epochs."""
+def run(
+    kind, network, problem, dtype, *, batch=32, update="adam", epochs=2, n_threads=1, weighted=True, csr=False, **more
+):
+    """Return losses, flat parameters and state after some epochs; more: of the update."""
     X, targets, weight, parameters = problem
     with kind(network, np.dtype(dtype), n_threads) as engine:
         engine.load(sparse.csr_array(X) if csr else X, targets, weight if weighted else None)
@@ -73,7 +76,7 @@ def run(kind, network, problem, dtype, *, batch=32, update="adam", epochs=2, n_t
         order = np.random.default_rng(1).permutation(len(X))
         losses = []
         for epoch in range(epochs):
-            step = UPDATES[update]._replace(step=epoch * -(-len(X) // batch))
+            step = UPDATES[update]._replace(step=epoch * -(-len(X) // batch), **more)
             losses.append(engine.run_epoch(order, batch, 0.1, step))
         return np.array(losses), flatten(*engine.get_parameters()), engine.get_state()
 
@@ -143,6 +146,60 @@ def test_every_further_update(csr, update, dtype):
     rtol = 1e-9 if dtype == np.float64 else 5e-4
     network = make_network((7, 19, 5, 3), "log_loss")
     assert_same_training(network, 75, dtype, update=update, epochs=4, csr=csr, rtol=rtol)
+
+
+REGULARISATIONS = [
+    {"max_norm": 0.05},
+    {"max_norm": np.inf},
+    {"l1_ratio": 0.3},
+    {"l1_ratio": 1.0, "max_norm": 0.1},
+    {"rates": np.geomspace(0.1, 0.001, 40)},
+]
+
+
+@pytest.mark.parametrize("csr", [False, True])
+@pytest.mark.parametrize("batch", [33, 2 * BLOCK_ROWS + 5])
+@pytest.mark.parametrize("more", REGULARISATIONS, ids=str)
+@pytest.mark.parametrize("scale_alpha", [False, True])
+def test_regularised_steps(scale_alpha, more, batch, csr):
+    network = replace(make_network((6, 18, 5, 2), "log_loss"), scale_alpha=scale_alpha)
+    assert_same_training(network, 2 * BLOCK_ROWS + 40, batch=batch, csr=csr, **more)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("update", [name for name in updates.UPDATES if name != "adamw"])
+def test_sparsity_in_every_update(update, dtype):
+    rtol = 1e-9 if dtype == np.float64 else 2e-3
+    problem = make_problem(make_network((7, 19, 5, 3), "log_loss"), 75, dtype)
+    settings = {"update": update, "epochs": 4, "l1_ratio": 0.8}
+    network = make_network((7, 19, 5, 3), "log_loss")
+    ours, theirs = (run(kind, network, problem, dtype, **settings)[1] for kind in (Engine, reference.Engine))
+    np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("csr", [False, True])
+@pytest.mark.parametrize("more", REGULARISATIONS, ids=str)
+@pytest.mark.parametrize("batch", [50, 100])  # in one chunk of rows, and in two
+def test_regularised_steps_have_the_same_bits_in_teams(batch, more, csr, monkeypatch):
+    network = make_network((9, 40, 17, 3))
+    problem = make_problem(network, 203, np.float32)
+    repeats = dict.fromkeys((2, 3), 3)
+    settings = {"batch": batch, "csr": csr, "epochs": 4, **more}
+    assert_same_bits_in_teams(monkeypatch, network, problem, np.float32, 2, repeats, **settings)
+
+
+def test_norm_of_the_last_gradient():
+    network = make_network((7, 19, 5, 3), "log_loss")
+    X, targets, weight, parameters = make_problem(network, 40)
+    norms = []
+    for kind in (Engine, reference.Engine):
+        with kind(network, np.dtype(np.float64)) as engine:
+            engine.load(X, targets, weight)
+            engine.set_parameters(*parameters)
+            engine.run_epoch(np.arange(40), 40, 0.1, UPDATES["sgd"]._replace(max_norm=1e-3))
+            norms.append(engine.gradient_norm)
+    _, gradient = engine.loss_and_gradient(flatten(*parameters), 0.1)
+    np.testing.assert_allclose(norms, np.linalg.norm(gradient), rtol=1e-10)
 
 
 @pytest.mark.parametrize("batch", [75, 2 * BLOCK_ROWS + 5])

@@ -10,6 +10,7 @@ from fastmlp.cpu.lanes import LANES, load, store, width
 from fastmlp.formulas import elementary
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.losses import LOSSES, cross_entropy
+from fastmlp.formulas.penalties import soft_threshold
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.reference import SELU
 
@@ -197,9 +198,9 @@ def test_updates_against_their_definitions():
     random = np.random.default_rng(0)
     w, g, m, v = random.normal(size=4)
     v = abs(v)
-    new = UPDATES["sgd"].step(w, g, m, 0.0, (0.1, 0.9, 0.0, 0.0, 0.1))
+    new = UPDATES["sgd"].step(w, g, m, 0.0, (0.1, 0.9, 0.0, 0.0, 0.1, 1.0))
     assert new[:2] == pytest.approx((w + 0.9 * m - 0.1 * g, 0.9 * m - 0.1 * g), rel=1e-14)
-    new = UPDATES["sgd"].step(w, g, m, 0.0, (0.1, 0.9, 1.0, 0.0, 0.1))
+    new = UPDATES["sgd"].step(w, g, m, 0.0, (0.1, 0.9, 1.0, 0.0, 0.1, 1.0))
     velocity = 0.9 * m - 0.1 * g
     assert new[:2] == pytest.approx((w + 0.9 * velocity - 0.1 * g, velocity), rel=1e-14)
     rate, *rest = UPDATES["adam"].begin((0.01, 0.9, 0.99, 1e-8), 3)
@@ -207,3 +208,44 @@ def test_updates_against_their_definitions():
     new = UPDATES["adam"].step(w, g, m, v, (rate, *rest))
     first, second = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
     assert new == pytest.approx((w - rate * first / (np.sqrt(second) + 1e-8), first, second), rel=1e-13)
+
+
+@pytest.mark.parametrize("name", [name for name in UPDATES if name not in ("sgd", "adagrad")])
+def test_rate_is_the_step_for_a_lasting_gradient_of_one(name):
+    """A step changes little when it has seen the same gradient for long, and then is as far as `rate` says."""
+    update = UPDATES[name]
+    hyperparameters = (0.01, 0.9, 0.9, 1e-8)
+    w, first, second = 0.0, 0.0, 0.0
+    start = 200_000 if name == "nadam" else 1  # the momentum of nadam rises for so long
+    for t in range(start, start + 3000):
+        constants = update.begin(hyperparameters, t)
+        before = w
+        w, first, second = update.step(w, 1.0, first, second if update.n_slots > 1 else first, constants)
+    rate = update.rate(first, second if update.n_slots > 1 else first, constants)
+    assert before - w == pytest.approx(rate, rel=1e-6)
+
+
+@pytest.mark.parametrize("nesterov", [0.0, 1.0])
+def test_rate_of_sgd_is_that_of_its_first_step(nesterov):
+    update = UPDATES["sgd"]
+    constants = update.begin((0.01, 0.9, nesterov, 0.0), 1)
+    w, velocity, _ = update.step(0.0, 1.0, 0.0, 0.0, constants)
+    assert -w == pytest.approx(update.rate(0.0, 0.0, constants), rel=1e-14)
+    # a move is absorbed as if a gradient had caused it
+    assert update.absorb(0.0, w, constants) == pytest.approx(velocity, rel=1e-14)
+
+
+def test_rate_of_adagrad_is_that_of_its_next_step():
+    update = UPDATES["adagrad"]
+    constants = update.begin((0.01, 0.9, 0.9, 1e-8), 5)
+    _, square, _ = update.step(0.0, 3.0, 7.0, 0.0, constants)
+    assert update.rate(square, square, constants) == pytest.approx(0.01 / 4, rel=1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_soft_threshold(dtype):
+    x = np.linspace(-2, 2, 65, dtype=dtype)
+    shrink = elementary.formula(lambda x: soft_threshold(x, elementary.constant(x, 0.5)))
+    expected = np.sign(x) * np.maximum(np.abs(x) - dtype(0.5), 0)
+    np.testing.assert_array_equal(on_registers(shrink, x), expected)
+    np.testing.assert_array_equal([soft_threshold(one, dtype(0.5)) for one in x], expected)

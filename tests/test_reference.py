@@ -6,7 +6,7 @@ import scipy.sparse
 
 from fastmlp.network import Network, flatten, unflatten
 from fastmlp.reference import Engine, forward, row_losses
-from fastmlp.training.optimizers import SGD, Adam
+from fastmlp.training.optimizers import SGD, Adam, LearningRate
 
 OUTPUTS = {
     "squared_error": "identity",
@@ -69,7 +69,7 @@ def test_sparse_rows_give_the_same(loss):
     X[np.abs(X) < 0.7] = 0
     dense, sparse = (loaded(network, parameters, rows, targets, weight) for rows in (X, scipy.sparse.csr_array(X)))
     order = np.random.default_rng(1).permutation(len(X))
-    losses = [engine.run_epoch(order, 4, 0.1, Adam(0.01).update()) for engine in (dense, sparse)]
+    losses = [engine.run_epoch(order, 4, 0.1, Adam(LearningRate(0.01)).update()) for engine in (dense, sparse)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
     np.testing.assert_allclose(dense.parameters, sparse.parameters, rtol=1e-12)
     np.testing.assert_allclose(
@@ -78,7 +78,9 @@ def test_sparse_rows_give_the_same(loss):
 
 
 @pytest.mark.parametrize(
-    "optimizer", [SGD(0.1), SGD(0.1, nesterovs_momentum=False), Adam(0.1)], ids=lambda one: one.update().name
+    "optimizer",
+    [SGD(LearningRate(0.1)), SGD(LearningRate(0.1), nesterovs_momentum=False), Adam(LearningRate(0.1))],
+    ids=lambda one: one.update().name,
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_all_arithmetic_is_in_the_dtype(optimizer, dtype):
@@ -94,7 +96,7 @@ def test_all_arithmetic_is_in_the_dtype(optimizer, dtype):
 def test_an_epoch_in_two_halves_is_the_same():
     """The state taken out and put back, and the number of steps, carry all that the optimizer knows."""
     network, parameters, X, targets, weight = problem("log_loss", n_samples=8)
-    for optimizer in (SGD(0.1), Adam(0.1)):
+    for optimizer in (SGD(LearningRate(0.1)), Adam(LearningRate(0.1))):
         whole = loaded(network, parameters, X, targets, weight)
         whole.run_epoch(np.arange(8), 4, 0.1, optimizer.update())
         first = loaded(network, parameters, X, targets, weight)
@@ -111,7 +113,7 @@ def test_batch_without_weight_takes_no_step():
     network, parameters, X, targets, weight = problem("log_loss")
     weight[:4] = 0
     engine = loaded(network, parameters, X, targets, weight)
-    assert engine.run_epoch(np.arange(4), 4, 0.1, SGD(0.1).update()) == 0.0
+    assert engine.run_epoch(np.arange(4), 4, 0.1, SGD(LearningRate(0.1)).update()) == 0.0
     np.testing.assert_array_equal(engine.parameters, flatten(*parameters))
 
 

@@ -16,15 +16,21 @@ from fastmlp.cpu.step import (
     ALPHA,
     BATCH,
     FIRST_ROW,
+    GRADIENT_NORM,
     HELPERS,
     HYPERPARAMETERS,
+    L1_RATIO,
     LAST_ROW,
     LINE,
     LOSS_PARAMETER,
     LOSS_SUM,
+    MAX_NORM,
+    MOST_BATCHES,
     PENALTIES,
+    RATES,
     STEP,
     UPDATE,
+    WEIGHT_ALPHA,
 )
 from fastmlp.cpu.threads import Pace, Team, resolve_threads
 from fastmlp.formulas.updates import UPDATES
@@ -75,7 +81,7 @@ class Engine:
         self._layout = encode(self.network, self.dtype, self._n_rows, self.n_threads, isinstance(X, np.ndarray))
         self._order = np.empty(self._n_rows, dtype=np.int64)
         self._control = np.zeros(HELPERS + (self.n_threads + 1) * LINE, dtype=np.int64)
-        self._numbers = np.zeros(PENALTIES + self._layout.n_tiles)
+        self._numbers = np.zeros(PENALTIES + 2 * self._layout.n_tiles)
         self._numbers[LOSS_PARAMETER] = self.network.loss_parameter
         weights = np.empty(0, dtype=self.dtype) if sample_weight is None else sample_weight
         self._arguments = (
@@ -118,13 +124,21 @@ class Engine:
         """Return whether all parameters are finite."""
         return bool(np.isfinite(self._layout.memory[: self._layout.parameters_size]).all())
 
-    def _run(self, batch_size, update, first_step, hyperparameters, alpha):
-        """Run all loaded rows in the present order through batches, job by job; returns the sum of the losses."""
+    @property
+    def gradient_norm(self) -> float:
+        """The norm of the last batch's gradient, before its bound, if the update had one."""
+        return float(self._numbers[GRADIENT_NORM])
+
+    def _run(self, batch_size, update, first_step, rates, alpha):
+        """Run all loaded rows in the present order through batches, job by job; returns the sum of the losses.
+
+        rates: the learning rate of each step, or one for all.
+        """
         control, numbers = self._control, self._numbers
         self._layout.set_batch(batch_size)
         control[BATCH], control[UPDATE], control[STEP] = batch_size, update, first_step
-        numbers[LOSS_SUM], numbers[ALPHA] = 0.0, alpha
-        numbers[HYPERPARAMETERS : HYPERPARAMETERS + len(hyperparameters)] = hyperparameters
+        numbers[LOSS_SUM] = 0.0
+        numbers[[ALPHA, WEIGHT_ALPHA]] = (alpha, 0.0) if self.network.scale_alpha else (0.0, alpha)
         row = 0
         while row < self._n_rows:
             wanted, batches = self._pace.next()
@@ -132,7 +146,9 @@ class Engine:
                 self.close()  # under load the system shares out the cores as if a helper that sleeps did not
             # what a helper needs to wake up would be counted against the team
             measured = wanted == 1 or not self._gather_team(wanted)
-            batches = batches if measured else 1
+            batches = min(batches, MOST_BATCHES) if measured else 1
+            steps = slice(row // batch_size, min(row // batch_size + batches, -(-self._n_rows // batch_size)))
+            numbers[RATES : RATES + steps.stop - steps.start] = rates if isinstance(rates, float) else rates[steps]
             control[FIRST_ROW] = row
             control[LAST_ROW] = row = min(self._n_rows, row + batches * batch_size)
             start = time.perf_counter()
@@ -158,14 +174,18 @@ class Engine:
         self._order[:] = order
         code = UPDATE_CODES[update.name]
         self._n_slots = UPDATES[update.name].n_slots
-        self._program = program_of(self.network, update.name)
-        return self._run(batch_size, code, update.step + 1, update.constants, alpha) / self._n_rows
+        self._program = program_of(self.network, update.name, update.max_norm > 0 or update.l1_ratio > 0)
+        numbers, constants = self._numbers, update.constants
+        numbers[HYPERPARAMETERS : HYPERPARAMETERS + len(constants)] = constants
+        numbers[L1_RATIO], numbers[MAX_NORM] = update.l1_ratio, update.max_norm
+        rates = constants[0] if update.rates is None else update.rates
+        return self._run(batch_size, code, update.step + 1, rates, alpha) / self._n_rows
 
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
         """Return the loss over all rows and its gradient at parameters in the order of `network.flatten`."""
         self.set_parameters(*unflatten(flat, self.network.widths))
         self._order[:] = np.arange(self._n_rows)
-        loss = self._run(self._n_rows, UPDATE_CODES["gradient"], 1, (), alpha) / self._n_rows
+        loss = self._run(self._n_rows, UPDATE_CODES["gradient"], 1, 0.0, alpha) / self._n_rows
         return float(loss), flatten(*self._layout.read(self._layout.plan[GRADIENT])).astype(np.float64)
 
     def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:

@@ -37,8 +37,9 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     CHOSEN,
     LOSS,
     COST,
+    TILES,
     HEAD,
-) = range(14)
+) = range(15)
 # the record of a layer: seven fields of the product of its forward pass, the same seven of its backward pass, and more
 (
     INPUTS,
@@ -107,6 +108,7 @@ class Layout:
         head[N_LAYERS], head[UNITS] = len(network.widths) - 1, 1
         head[FIRST_DENSE] = 0 if dense_input else 1  # the first layer whose inputs are dense
         records = [self._place_parameters(head, *widths) for widths in pairwise(network.widths)]
+        head[TILES] = self.n_tiles
         self.parameters_size = self._size
         if training:
             head[FIRST], head[SECOND], head[GRADIENT] = (self._size * i for i in (1, 2, 3))

@@ -37,7 +37,9 @@ from fastmlp.cpu.layout import (
 from fastmlp.cpu.multiply import ROW_BLOCK, edge, gradient_tile, parts_of
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.tile import store_transposed
-from fastmlp.formulas.updates import UPDATES
+from fastmlp.formulas.elementary import maximum
+from fastmlp.formulas.penalties import soft_threshold
+from fastmlp.formulas.updates import UPDATES, sgd_absorb
 
 
 @inlined
@@ -50,29 +52,66 @@ def load_gradient(memory, plan, place):
 
 
 @kernel
-def store_gradient(memory, parameter, blocks, plan, alpha, scale, constants):
+def store_gradient(memory, parameter, blocks, plan, penalty, scale, constants):
     """gradient <- scale (gradient + alpha parameter); returns the sum of squared parameters.
 
-    blocks: (how many, count of each, distance from one to the next).
+    blocks: (how many, count of each, distance from one to the next); penalty: (alpha, part of it that is L1, what it is
+    multiplied by).
     """
     squares = repeat(memory, 0.0)
     for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
         for i in range(start, start + blocks[1], width(memory)):
             w = load(memory, i)
             squares = squares + w * w
-            store(memory, i + plan[GRADIENT], (load_gradient(memory, plan, i) + w * alpha) * scale)
+            store(memory, i + plan[GRADIENT], (load_gradient(memory, plan, i) + w * penalty[0]) * scale)
     return horizontal_sum(squares)
 
 
-def _make_step(update):
+@kernel
+def squared_gradient(memory, parameter, blocks, plan, penalty, scale, constants):
+    """Return the sum of squares of scale (gradient + alpha parameter), penalty being L2 and L1 as for `_make_step`."""
+    total = repeat(memory, 0.0)
+    l2 = penalty[0] * (1.0 - penalty[1])
+    for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
+        for i in range(start, start + blocks[1], width(memory)):
+            g = (load_gradient(memory, plan, i) + load(memory, i) * l2) * scale
+            total = total + g * g
+    return horizontal_sum(total)
+
+
+def _make_step(update, sparsifies):
     step, two_moments, decoupled = update.step, update.n_slots > 1, update.decoupled
+    rate, absorbs, absorb = update.rate, update.absorb is not None, update.absorb or sgd_absorb
 
     @kernel
-    def apply(memory, parameter, blocks, plan, alpha, scale, constants):
-        """Update blocks of parameters, as `store_gradient` takes them; returns the sum of their squares before.
+    def apply_sparse(memory, parameter, blocks, plan, penalty, scale, constants):
+        """As `apply` below, with the proximal step of an L1 part, which sets weights near 0 to 0."""
+        l2, l1 = penalty[0] * (1.0 - penalty[1]), penalty[0] * penalty[1] * penalty[2]
+        squares = sizes = repeat(memory, 0.0)
+        for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
+            for i in range(start, start + blocks[1], width(memory)):
+                w = load(memory, i)
+                squares, sizes = squares + w * w, sizes + maximum(w, -w)
+                g = (load_gradient(memory, plan, i) + w * l2) * scale
+                first, second = i + plan[FIRST], i + plan[SECOND]
+                m = load(memory, first)
+                new, m, v = step(w, g, m, load(memory, second) if two_moments else m, constants)
+                if two_moments:
+                    store(memory, second, v)
+                sparse = soft_threshold(new, rate(m, v, constants) * l1)
+                store(memory, i, sparse)
+                store(memory, first, absorb(m, sparse - new, constants) if absorbs else m)
+        return (1.0 - penalty[1]) * horizontal_sum(squares) + 2.0 * penalty[1] * horizontal_sum(sizes)
+
+    @kernel
+    def apply(memory, parameter, blocks, plan, penalty, scale, constants):
+        """Update blocks of parameters, as `store_gradient` takes them; returns their penalty before, over alpha / 2.
 
         It returns 0 for a decoupled update: its decay of the weights is no part of the loss.
         """
+        if sparsifies and penalty[1] > 0.0:
+            return apply_sparse(memory, parameter, blocks, plan, penalty, scale, constants)
+        alpha = penalty[0]
         squares = repeat(memory, 0.0)
         for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
             for i in range(start, start + blocks[1], width(memory)):
@@ -103,7 +142,7 @@ def _make_begin(begin):
 
 @kernel
 def _no_constants(hyperparameters, t):
-    return 0.0, 0.0, 0.0, 0.0, 0.0
+    return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
 
 
 def make_step_constants(updates):
@@ -111,12 +150,17 @@ def make_step_constants(updates):
     return by_code([_no_constants, *(_make_begin(update.begin) for update in updates)])
 
 
-def make_update_parameters(updates):
-    """Return the kernel that applies one of these updates, or stores the gradient at code 0."""
-    return by_code([store_gradient, *map(_make_step, updates)])
+def make_update_parameters(updates, regularises):
+    """Return the kernel that applies one of these updates, or stores the gradient at code 0.
+
+    `regularises`: it knows the L1 penalty, and at the code `NORM` returns the square of the gradient's norm.
+    """
+    steps = [_make_step(update, regularises) for update in updates]
+    return by_code([store_gradient, *steps, squared_gradient] if regularises else [store_gradient, *steps])
 
 
 UPDATE_CODES = {name: code for code, name in enumerate(["gradient", *UPDATES])}
+NORM = len(UPDATE_CODES)
 
 
 @kernel
@@ -155,11 +199,11 @@ def add_bias_gradients(memory, plan, layer, panels, rows, chunks, fresh):
 
 @kernel
 def update_biases(program, memory, plan, layer, panels, update, scale, constants):
-    """Apply the update to the biases of panels[0] to panels[1], whose gradients are complete."""
+    """Apply the update to the biases of panels[0] to panels[1], whose gradients are complete; returns what it does."""
     lanes = width(memory)
     blocks = (panels[1] - panels[0], lanes, lanes)
-    program.update_parameters(
-        update[0], memory, plan[layer + BIAS] + panels[0] * lanes, blocks, plan, 0.0, scale, constants
+    return program.update_parameters(
+        update[0], memory, plan[layer + BIAS] + panels[0] * lanes, blocks, plan, (0.0, 0.0, 0.0), scale, constants
     )
 
 
@@ -283,8 +327,8 @@ def part_of(plan, unit):
 def add_gradients(program, memory, penalties, plan, X, order, rows, block, update, sums, unit):
     """Add a block's rows to the gradients of a unit of all tiles; a sparse first layer is updated as well.
 
-    block: as for `dense_layer_gradient`; update: (code, alpha); sums: (1 / sum of the batch's weights, constants of the
-    step).
+    block: as for `dense_layer_gradient`; update: (code, penalty); sums: (1 / sum of the batch's weights, constants of
+    the step).
     """
     part = part_of(plan, unit)
     for index in range(plan[N_LAYERS]):
@@ -296,10 +340,10 @@ def add_gradients(program, memory, penalties, plan, X, order, rows, block, updat
 
 
 @kernel
-def update_tiles(program, memory, penalties, plan, update, sums, unit):
-    """Update a unit of all tiles, whose gradients are complete, and their transposed copies."""
+def update_tiles(program, memory, penalties, plan, update, sums, unit, first_layer):
+    """Update a unit of all tiles from a layer on, whose gradients are complete, and their transposed copies."""
     lanes, part = width(memory), part_of(plan, unit)
-    for index in range(plan[FIRST_DENSE], plan[N_LAYERS]):
+    for index in range(first_layer, plan[N_LAYERS]):
         layer = record_of(index)
         row_tiles, stride = parts_of(plan[layer + INPUTS], ROWS), plan[layer + WEIGHT_STRIDE]
         cost, tile, all_panels = plan[layer + COST_BEFORE], plan[layer + TILES_BEFORE], plan[layer + OUT_PANELS]
@@ -315,11 +359,13 @@ def update_tiles(program, memory, penalties, plan, update, sums, unit):
                 penalties[tile + row_tile] = program.update_parameters(
                     update[0], memory, weight, blocks, plan, update[1], sums[0], sums[1]
                 )
-                if plan[layer + TRANSPOSED] > 0 and update[0] > 0:
+                if plan[layer + TRANSPOSED] > 0 and 0 < update[0] < NORM:
                     column = plan[layer + TRANSPOSED] + row // lanes * plan[layer + TRANSPOSED_STRIDE] + row % lanes
                     for p in range(panels):
                         store_transposed(memory, column + (panel + p) * lanes * lanes, weight + p * stride)
             if first == 0 and last > 0:
-                update_biases(program, memory, plan, layer, (panel, next_panel), update, sums[0], sums[1])
+                squares = update_biases(program, memory, plan, layer, (panel, next_panel), update, sums[0], sums[1])
+                if update[0] == NORM:
+                    penalties[tile] += squares
             cost += panels * row_tiles
             tile += row_tiles

@@ -10,6 +10,7 @@ from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, register_model, unbox
 
+from fastmlp.cpu.clip import clipped_scale, same_scale
 from fastmlp.cpu.elementwise import make_activate, make_multiply_by_derivative
 from fastmlp.cpu.output import (
     SOFTMAX_CODES,
@@ -48,6 +49,8 @@ class Program:
         updates are the first of them.
     softmax_error : kernel
         Of the losses of a softmax.
+    regularises : bool
+        Whether it has the L1 penalty and the bound of the gradient's norm.
 
     Attributes
     ----------
@@ -55,7 +58,7 @@ class Program:
         What kernels know an activation and a loss by.
     """
 
-    def __init__(self, name: str, activations, updates, losses, softmax_error):
+    def __init__(self, name: str, activations, updates, losses, softmax_error, regularises):
         self.name = name
         self._numba_type_ = ProgramType(name)
         # those whose derivative needs the preactivation come last: kernels tell them by their code
@@ -65,7 +68,8 @@ class Program:
         self.activate = make_activate(formulas)
         self.multiply_by_derivative = make_multiply_by_derivative(formulas)
         self.step_constants = make_step_constants([UPDATES[update] for update in updates])
-        self.update_parameters = make_update_parameters([UPDATES[update] for update in updates])
+        self.update_parameters = make_update_parameters([UPDATES[update] for update in updates], regularises)
+        self.clipped_scale = clipped_scale if regularises else same_scale
         formulas = [LOSSES[loss] for loss in losses]
         self.loss_codes = {loss: code for code, loss in enumerate(losses)} | SOFTMAX_CODES
         self.unit_error, self.single_unit_error = make_unit_errors(formulas)
@@ -95,15 +99,16 @@ def _kernel(context, builder, kind, value, name):
     return context.get_dummy_value()
 
 
-CLASSIC_PROGRAM = Program("classic", activations.CLASSIC, updates.CLASSIC, losses.CLASSIC, softmax_error)
-FULL_PROGRAM = Program("full", ACTIVATIONS, UPDATES, LOSSES, any_softmax_error)
+CLASSIC_PROGRAM = Program("classic", activations.CLASSIC, updates.CLASSIC, losses.CLASSIC, softmax_error, False)
+FULL_PROGRAM = Program("full", ACTIVATIONS, UPDATES, LOSSES, any_softmax_error, True)
 
 
-def program_of(network: Network, update: str = "gradient") -> Program:
-    """Return the smallest program that has a network's formulas, and those of an update."""
+def program_of(network: Network, update: str = "gradient", regularises: bool = False) -> Program:
+    """Return the smallest program that has a network's formulas, an update, and regularisation if asked for."""
     classic = (
         set(network.activations[:-1]) <= set(activations.CLASSIC)
         and network.loss in (*losses.CLASSIC, "log_loss")
         and update in ("gradient", *updates.CLASSIC)
+        and not regularises
     )
     return CLASSIC_PROGRAM if classic else FULL_PROGRAM

@@ -4,8 +4,8 @@ Every number is summed in the same order whatever the team, so the team may chan
 results.
 `control` is an int64 array: one line of the cache for the barrier, one for the job, one for the next unit
 of parameters, one for the state of each helper.
-`numbers` is a float64 array: sum of the losses, hyperparameters, losses of chunks of rows, the loss's parameter, then
-the losses of a block's rows and the tiles' penalties.
+`numbers` is a float64 array: sum of the losses, penalty, hyperparameters, losses of chunks of rows and more, then the
+losses of a block's rows, the learning rates of a job's steps, the tiles' penalties, and their gradients' squares.
 """
 
 import sys
@@ -14,7 +14,7 @@ from numba import types
 
 from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swap_if, pause
 from fastmlp.cpu.compile import inlined, kernel
-from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, UNITS
+from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, FIRST_DENSE, TILES, UNITS
 from fastmlp.cpu.parameters import add_gradients, chunk_edge, update_tiles
 from fastmlp.cpu.rows import train_rows
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
@@ -27,8 +27,13 @@ HELPERS = 3 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and 
 IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
 
 LOSS_SUM, ALPHA, HYPERPARAMETERS, CHUNK_LOSSES, LOSS_PARAMETER = 0, 1, 2, 6, 8
+WEIGHT_ALPHA = 9  # a penalty that is multiplied by the sum of a batch's weights
+L1_RATIO = 10
+MAX_NORM, GRADIENT_NORM = 11, 12  # at 0 no norm is computed; the norm of the last batch's gradient
 ROW_LOSSES = 16
-PENALTIES = ROW_LOSSES + BLOCK_ROWS
+RATES = ROW_LOSSES + BLOCK_ROWS
+MOST_BATCHES = 4096  # of a job
+PENALTIES = RATES + MOST_BATCHES
 
 SPINS_BEFORE_YIELD = 4000
 SPINS_BEFORE_SLEEP = 6000  # some 0.5 ms: the end of an epoch and the beginning of the next one fit in
@@ -86,28 +91,31 @@ def ordered_sum(numbers, first, last):
 
 @inlined
 def train_batch(program, memory, numbers, plan, control, X, targets, weights, order, batch, worker):
-    """Take one batch = (first, last, step) of positions in `order` through both phases.
+    """Take one batch = (first, last, step, learning rate) of positions in `order` through both phases.
 
     The leader adds the batch's loss to numbers[LOSS_SUM]. A batch without weight takes no step. Where sums are over two
     chunks of rows, a team of two works apart until both have the gradient of a chunk: less has to pass between them.
     """
-    first, last, step = batch
+    first, last, step, learning_rate = batch
     thread, team = worker
     weight_sum = sum_of_weights(weights, order, first, last)
     if not weight_sum > 0.0:
         barrier(control, team)  # a leader that ran ahead would change the job before all have read it
         return
-    code, alpha = control[UPDATE], numbers[ALPHA]
+    alpha = numbers[ALPHA] + numbers[WEIGHT_ALPHA] * weight_sum
+    update = (control[UPDATE], (alpha, numbers[L1_RATIO], 1.0 / weight_sum))
     hyperparameters = (
-        numbers[HYPERPARAMETERS],
+        learning_rate,
         numbers[HYPERPARAMETERS + 1],
         numbers[HYPERPARAMETERS + 2],
         numbers[HYPERPARAMETERS + 3],
     )
-    sums = (1.0 / weight_sum, program.step_constants(code, hyperparameters, step))
-    row_losses, penalties = numbers[ROW_LOSSES:PENALTIES], numbers[PENALTIES:]
+    sums = (1.0 / weight_sum, program.step_constants(update[0], hyperparameters, step))
+    row_losses, penalties = numbers[ROW_LOSSES:RATES], numbers[PENALTIES : PENALTIES + plan[TILES]]
     chunks = plan[CHUNKS]
     apart = team == 2 and chunks == 2
+    clipping = numbers[MAX_NORM] > 0.0
+    later = apart or clipping  # whether no parameter may change before all gradients are complete
     mine = (thread, thread + 1) if apart else (0, chunks)
     units = 1 if apart else team * plan[UNITS]
     # where units are long, a thread takes the next when it is ready: not all may have as much of their cores
@@ -126,18 +134,21 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
                 before = 0.0 if start == first else numbers[CHUNK_LOSSES + chunk]
                 low, high = chunk_edge(rows, chunks, chunk), chunk_edge(rows, chunks, chunk + 1)
                 numbers[CHUNK_LOSSES + chunk] = before + ordered_sum(row_losses, low, high)
-        block = (start == first, start + rows == last and not apart, mine[0], mine[1])
+        block = (start == first, start + rows == last and not later, mine[0], mine[1])
         index = atomic_add(control, TICKET, 1) if taken else thread % units
         while index < units:
             unit = (index, units)
-            add_gradients(program, memory, penalties, plan, X, block_order, rows, block, (code, alpha), sums, unit)
+            add_gradients(program, memory, penalties, plan, X, block_order, rows, block, update, sums, unit)
             if block[1]:
-                update_tiles(program, memory, penalties, plan, (code, alpha), sums, unit)
+                update_tiles(program, memory, penalties, plan, update, sums, unit, plan[FIRST_DENSE])
             index = atomic_add(control, TICKET, 1) if taken else index + team
         barrier(control, team)
     loss = ordered_sum(numbers, CHUNK_LOSSES, CHUNK_LOSSES + chunks)  # before another thread may be in the next batch
-    if apart:
-        update_tiles(program, memory, penalties, plan, (code, alpha), sums, (thread, team))
+    if clipping:
+        scale = program.clipped_scale(program, memory, numbers, plan, control, update[1], sums, worker)
+        sums = (scale, sums[1])
+    if later:
+        update_tiles(program, memory, penalties, plan, update, sums, worker, 0)
         barrier(control, team)
     if thread == 0:
         penalty = 0.5 * alpha * ordered_sum(penalties, 0, penalties.size)
@@ -209,13 +220,14 @@ def work(program, memory, numbers, plan, control, X, targets, weights, order, wa
                 result = 1 if order_given == ASLEEP else 0
                 break
             rank, team = control[state + 1], control[TEAM]
-        step = control[STEP]
+        step, rate = control[STEP], RATES
         for first in range(control[FIRST_ROW], control[LAST_ROW], control[BATCH]):
             last = min(first + control[BATCH], control[LAST_ROW])
             worker = (rank, team)
-            batch = (first, last, step)
+            batch = (first, last, step, numbers[rate])
             train_batch(program, memory, numbers, plan, control, X, targets, weights, order, batch, worker)
             step += 1
+            rate += 1
         if helper == 0:
             control[STEP] = step  # all of the team have read it
             result = team

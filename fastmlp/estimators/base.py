@@ -1,7 +1,8 @@
 """What both estimators share: parameters, and a fit from validated data to attributes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -12,6 +13,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastmlp.estimators.combinations import check_combinations, check_full_batch
 from fastmlp.estimators.inputs import (
     as_rows,
     check_continues,
@@ -22,12 +24,13 @@ from fastmlp.estimators.inputs import (
     validated_weight,
 )
 from fastmlp.formulas.activations import ACTIVATIONS
+from fastmlp.formulas.schedules import SCHEDULES
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network
 from fastmlp.training import device
 from fastmlp.training.initialisation import INITIALISATIONS, draw_parameters
 from fastmlp.training.lbfgs import minimise
-from fastmlp.training.optimizers import SGD, Adam
+from fastmlp.training.optimizers import SGD, Adam, LearningRate
 from fastmlp.training.stochastic import History, Schedule, clipped_batch_size, train
 
 STOCHASTIC_SOLVERS = tuple(UPDATES)
@@ -41,8 +44,8 @@ class BaseMLP(BaseEstimator, ABC):
         "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
         "solver": [StrOptions({"lbfgs", *UPDATES})],
         "alpha": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"})],
+        "batch_size": [StrOptions({"auto", "full"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive", *SCHEDULES}), callable],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -63,6 +66,13 @@ class BaseMLP(BaseEstimator, ABC):
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "dtype": [StrOptions({"float32", "float64"}), None],
         "weight_init": [StrOptions({"auto", *INITIALISATIONS})],
+        "learning_rate_decay": [Interval(Real, 0, 1, closed="right"), None],
+        "decay_epochs": [Interval(Real, 0, None, closed="neither"), None],
+        "warmup_epochs": [Interval(Real, 0, None, closed="left")],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "gradient_tol": [Interval(Real, 0, None, closed="left"), None],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "scale_alpha": ["boolean"],
     }
 
     def __init__(
@@ -72,8 +82,8 @@ class BaseMLP(BaseEstimator, ABC):
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
-        batch_size: int | Literal["auto"] = "auto",
-        learning_rate: str = "constant",
+        batch_size: int | Literal["auto", "full"] = "auto",
+        learning_rate: str | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -94,6 +104,13 @@ class BaseMLP(BaseEstimator, ABC):
         n_threads: int | None = None,
         dtype: str | None = None,
         weight_init: str = "auto",
+        learning_rate_decay: float | None = None,
+        decay_epochs: float | None = None,
+        warmup_epochs: float = 0,
+        max_grad_norm: float | None = None,
+        gradient_tol: float | None = None,
+        l1_ratio: float = 0.0,
+        scale_alpha: bool = True,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -121,6 +138,13 @@ class BaseMLP(BaseEstimator, ABC):
         self.n_threads = n_threads
         self.dtype = dtype
         self.weight_init = weight_init
+        self.learning_rate_decay = learning_rate_decay
+        self.decay_epochs = decay_epochs
+        self.warmup_epochs = warmup_epochs
+        self.max_grad_norm = max_grad_norm
+        self.gradient_tol = gradient_tol
+        self.l1_ratio = l1_ratio
+        self.scale_alpha = scale_alpha
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
@@ -149,6 +173,7 @@ class BaseMLP(BaseEstimator, ABC):
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X: Any, y: Any, sample_weight: Any, partial: bool = False, **encoding: Any) -> "BaseMLP":
         with unchanged_on_error(self):
+            check_combinations(self)
             hidden = hidden_widths(self.hidden_layer_sizes)
             activations = hidden_activations(self.activation, len(hidden))
             if partial and self.early_stopping:
@@ -172,7 +197,8 @@ class BaseMLP(BaseEstimator, ABC):
             if continues:
                 check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
             activation, *loss = self._output()
-            network = Network(widths, (*activations, activation), *loss)
+            scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
+            network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha)
 
             random_state = check_random_state(self.random_state)
             if continues:
@@ -209,14 +235,17 @@ class BaseMLP(BaseEstimator, ABC):
             X_held_out, y_held_out, targets_held_out = X[held_out], y[held_out], targets[held_out]
             weight_held_out = None if weight is None else weight[held_out]
             X, targets, weight = X[training], targets[training], None if weight is None else weight[training]
+        batch_size = clipped_batch_size(self.batch_size, X.shape[0])
+        check_full_batch(self.gradient_tol, batch_size, X.shape[0])
         schedule = Schedule(
-            clipped_batch_size(self.batch_size, X.shape[0]),
+            batch_size,
             self.alpha,
             self.max_iter,
             self.shuffle,
             self.tol,
             self.n_iter_no_change,
             self.verbose,
+            self.gradient_tol,
             single_epoch=partial,
         )
         optimizer = self._make_optimizer(continues=partial)
@@ -279,15 +308,26 @@ class BaseMLP(BaseEstimator, ABC):
     def _make_optimizer(self, continues: bool) -> SGD | Adam:
         """Return a new optimizer, or a copy of that of the last fit if it may go on and is of the same kind."""
         last = getattr(self, "_optimizer", None)
-        if continues and last is not None and last.update().name == self.solver:
-            optimizer = type(last).__new__(type(last))
-            vars(optimizer).update(vars(last))
+        if continues and last is not None and last.name == self.solver:
+            optimizer = copy(last)
+            optimizer.rate = copy(last.rate)
             return optimizer
+        schedule = self.learning_rate
+        if self.solver != "sgd" and schedule in ("invscaling", "adaptive"):  # which scikit-learn's Adam ignores
+            schedule = "constant"
+        rate = LearningRate(
+            self.learning_rate_init,
+            schedule,
+            self.power_t,
+            self.learning_rate_decay or 1.0,
+            self.decay_epochs or self.max_iter,
+            self.warmup_epochs,
+        )
+        max_norm = self.max_grad_norm or (0.0 if self.gradient_tol is None else np.inf)
+        bounds = {"max_norm": float(max_norm), "l1_ratio": float(self.l1_ratio)}
         if self.solver == "sgd":
-            return SGD(
-                self.learning_rate_init, self.learning_rate, self.momentum, self.nesterovs_momentum, self.power_t
-            )
-        return Adam(self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon, self.solver)
+            return SGD(rate, self.momentum, self.nesterovs_momentum, **bounds)
+        return Adam(rate, self.beta_1, self.beta_2, self.epsilon, self.solver, **bounds)
 
     def _history(self) -> History:
         """Return a copy of the history so far, as far as there is one: the last solver may have been lbfgs."""

@@ -1,6 +1,6 @@
 """The classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -38,11 +38,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss : {"log_loss", "squared_error", "hinge"}, default="log_loss"
         What is minimised: minus the logarithm of the probability of a row's class; half of the squared error of the
         probabilities of all classes (for multilabel targets, of each label and its opposite), also called the Brier
-        score [13]_; or the hinge of each output, 1 for its class and -1 for all others [14]_, with an output layer
+        score [17]_; or the hinge of each output, 1 for its class and -1 for all others [18]_, with an output layer
         without activation and so without probabilities.
     label_smoothing : float, default=0.0
         How much of the target of the "log_loss" is shared out among all classes alike, in [0, 1): a row's own class
-        gets 1 - label_smoothing + label_smoothing / n_classes [15]_.
+        gets 1 - label_smoothing + label_smoothing / n_classes [19]_.
 
     Attributes
     ----------
@@ -65,9 +65,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     References
     ----------
     %REFERENCES%
-    .. [13] Brier, G. W. (1950). Verification of forecasts expressed in terms of probability. Monthly Weather Review 78.
-    .. [14] Cortes, C., Vapnik, V. (1995). Support-vector networks. Machine Learning 20, 273-297.
-    .. [15] Szegedy, C. et al. (2015). Rethinking the Inception architecture for computer vision. arXiv:1512.00567.
+    .. [17] Brier, G. W. (1950). Verification of forecasts expressed in terms of probability. Monthly Weather Review 78.
+    .. [18] Cortes, C., Vapnik, V. (1995). Support-vector networks. Machine Learning 20, 273-297.
+    .. [19] Szegedy, C. et al. (2015). Rethinking the Inception architecture for computer vision. arXiv:1512.00567.
 
     Examples
     --------
@@ -96,8 +96,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
-        batch_size: int | Literal["auto"] = "auto",
-        learning_rate: str = "constant",
+        batch_size: int | Literal["auto", "full"] = "auto",
+        learning_rate: str | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -120,6 +120,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weight_init: str = "auto",
         loss: str = "log_loss",
         label_smoothing: float = 0.0,
+        learning_rate_decay: float | None = None,
+        decay_epochs: float | None = None,
+        warmup_epochs: float = 0,
+        max_grad_norm: float | None = None,
+        gradient_tol: float | None = None,
+        l1_ratio: float = 0.0,
+        scale_alpha: bool = True,
     ) -> None:
         self.loss, self.label_smoothing = loss, label_smoothing
         super().__init__(
@@ -149,6 +156,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             n_threads=n_threads,
             dtype=dtype,
             weight_init=weight_init,
+            learning_rate_decay=learning_rate_decay,
+            decay_epochs=decay_epochs,
+            warmup_epochs=warmup_epochs,
+            max_grad_norm=max_grad_norm,
+            gradient_tol=gradient_tol,
+            l1_ratio=l1_ratio,
+            scale_alpha=scale_alpha,
         )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPClassifier":

@@ -21,15 +21,19 @@ solver : {"lbfgs", "sgd", "adam", "adamw", "nadam", "rmsprop", "adagrad"}, defau
 alpha : float, default=0.0001
     The L2 penalty: alpha / 2 times the sum of the squared weights, divided by the rows of a batch (or the sum of
     their weights), is added to the loss. Biases are not penalised. For "adamw": the rate at which weights decay.
-batch_size : int or "auto", default="auto"
-    Rows of a minibatch; "auto" is min(200, n_samples). More than there are is clipped, with a warning. Not used by
-    "lbfgs".
-learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-    The schedule of "sgd". "invscaling" divides `learning_rate_init` by (rows seen + 1) ** `power_t` after each epoch.
-    "adaptive" divides the learning rate by 5 whenever the training has not improved for `n_iter_no_change` epochs,
-    and stops once it is at most 1e-6.
+batch_size : int, "auto" or "full", default="auto"
+    Rows of a minibatch; "auto" is min(200, n_samples), "full" is all rows: gradient descent that is not stochastic.
+    More than there are is clipped, with a warning. Not used by "lbfgs".
+learning_rate : str or callable, default="constant"
+    The schedule. Of "sgd" only: "invscaling" divides `learning_rate_init` by (rows seen + 1) ** `power_t` after each
+    epoch; "adaptive" divides the learning rate by 5 whenever the training has not improved for `n_iter_no_change`
+    epochs, and stops once it is at most 1e-6. Of all solvers but "lbfgs": "step" multiplies it by
+    `learning_rate_decay` after each `decay_epochs`; "exponential" multiplies it by `learning_rate_decay` in each epoch,
+    little by little; "cosine" lets it fall to 0 along half a cosine [13]_; "one_cycle" lets it rise from
+    1/25 of `learning_rate_init` in the first three tenths of the epochs and fall to nearly 0 in the others [14]_; a
+    function of the number of steps (batches) taken before gives the learning rate itself.
 learning_rate_init : float, default=0.001
-    The initial step size of all solvers but "lbfgs".
+    The step size of all solvers but "lbfgs", before a schedule changes it.
 power_t : float, default=0.5
     The exponent of the schedule "invscaling".
 max_iter : int, default=200
@@ -77,6 +81,26 @@ weight_init : str, default="auto"
     "logistic" of their own, but for "selu" as "lecun_normal". "glorot_uniform", "glorot_normal" [2]_: with the variance
     2 / (inputs + outputs); "he_uniform", "he_normal" [10]_: 2 / inputs, for relu and its kin; "lecun_uniform",
     "lecun_normal" [11]_: 1 / inputs; "orthogonal" [12]_: orthonormal rows or columns. Biases are 0 in all but "auto".
+learning_rate_decay : float or None, default=None
+    The factor of the schedules "step" and "exponential", in (0, 1].
+decay_epochs : float or None, default=None
+    The epochs between two steps of the schedule "step"; the length of "cosine" and "one_cycle", where None is
+    `max_iter`.
+warmup_epochs : float, default=0
+    In so many epochs at the beginning all learning rates rise linearly to what they would be without it.
+max_grad_norm : float or None, default=None
+    Gradients whose norm, over all weights and biases, is larger are scaled down to it [15]_. None: no bound.
+gradient_tol : float or None, default=None
+    Ends the training when the norm of the gradient over all rows is at most that; the loss does not end it then. Needs
+    batch_size="full". None: not used.
+l1_ratio : float, default=0.0
+    The part of the penalty that is L1, in [0, 1], as in scikit-learn's ElasticNet: the penalty is alpha times
+    (1 - l1_ratio) / 2 times the sum of the squared weights plus l1_ratio times the sum of their absolute values. Each
+    step ends with the proximal map of the L1 part [16]_, in the metric of the solver, so that weights become
+    exactly 0. Not for "lbfgs" and "adamw".
+scale_alpha : bool, default=True
+    Whether the penalty is divided by the rows of a batch (or the sum of their weights), as in scikit-learn. False: it
+    is the same for any batch size.
 """
 
 ATTRIBUTES = """\
@@ -142,6 +166,12 @@ REFERENCES = """\
    trade. Springer.
 .. [12] Saxe, A., McClelland, J., Ganguli, S. (2013). Exact solutions to the nonlinear dynamics of learning in deep
    linear neural networks. arXiv:1312.6120.
+.. [13] Loshchilov, I., Hutter, F. (2016). SGDR: stochastic gradient descent with warm restarts. arXiv:1608.03983.
+.. [14] Smith, L. N., Topin, N. (2017). Super-convergence: very fast training of neural networks using large learning
+   rates. arXiv:1708.07120.
+.. [15] Pascanu, R., Mikolov, T., Bengio, Y. (2013). On the difficulty of training recurrent neural networks. ICML.
+.. [16] Daubechies, I., Defrise, M., De Mol, C. (2004). An iterative thresholding algorithm for linear inverse problems
+   with a sparsity constraint. Communications on Pure and Applied Mathematics 57, 1413-1457.
 """
 
 

@@ -1,6 +1,6 @@
 """The regressor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any, ClassVar, Literal
 
@@ -90,8 +90,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
-        batch_size: int | Literal["auto"] = "auto",
-        learning_rate: str = "constant",
+        batch_size: int | Literal["auto", "full"] = "auto",
+        learning_rate: str | Callable[[int], float] = "constant",
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
@@ -114,6 +114,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         weight_init: str = "auto",
         delta: float = 1.0,
         quantile: float = 0.5,
+        learning_rate_decay: float | None = None,
+        decay_epochs: float | None = None,
+        warmup_epochs: float = 0,
+        max_grad_norm: float | None = None,
+        gradient_tol: float | None = None,
+        l1_ratio: float = 0.0,
+        scale_alpha: bool = True,
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -143,6 +150,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             n_threads=n_threads,
             dtype=dtype,
             weight_init=weight_init,
+            learning_rate_decay=learning_rate_decay,
+            decay_epochs=decay_epochs,
+            warmup_epochs=warmup_epochs,
+            max_grad_norm=max_grad_norm,
+            gradient_tol=gradient_tol,
+            l1_ratio=l1_ratio,
+            scale_alpha=scale_alpha,
         )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":

@@ -21,6 +21,7 @@ ADVICE = "Try a smaller learning_rate_init, scaled features and targets, or a la
 class Schedule:
     """How long to train and when to stop; names and meanings are the estimators'.
 
+    With `gradient_tol`, training ends when the norm of an epoch's last gradient is at most that, and not by the loss.
     `single_epoch` is set for partial_fit: one epoch and no complaint that it did not converge.
     """
 
@@ -31,6 +32,7 @@ class Schedule:
     tol: float
     n_iter_no_change: float
     verbose: bool | int
+    gradient_tol: float | None = None
     single_epoch: bool = False
 
 
@@ -75,9 +77,11 @@ class History:
 
 
 def clipped_batch_size(batch_size: int | str, n_samples: int) -> int:
-    """Return the rows of a batch: "auto" is at most 200; a number larger than the data is clipped, with a warning."""
+    """Return the rows of a batch: "auto" is at most 200, "full" all; a larger number is clipped, with a warning."""
     if batch_size == "auto":
         return min(200, n_samples)
+    if batch_size == "full":
+        return n_samples
     if batch_size > n_samples:
         warnings.warn(
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
@@ -131,13 +135,14 @@ def train(
     history.set_early_stopping(score is not None)
     best = engine.get_parameters() if score is not None else None
     order = np.arange(n_samples, dtype=np.int64)
+    n_steps = -(-n_samples // schedule.batch_size)
     n_iter = 0
     try:
         while n_iter < schedule.max_iter:
             if schedule.shuffle:
                 order = _shuffled(order, random_state)
             try:
-                loss = engine.run_epoch(order, schedule.batch_size, schedule.alpha, optimizer.update())
+                loss = engine.run_epoch(order, schedule.batch_size, schedule.alpha, optimizer.update(n_steps))
             finally:
                 optimizer.advance(max(optimizer.step, engine.step))
             n_iter += 1
@@ -162,6 +167,13 @@ def train(
                 break
 
             optimizer.iteration_ends(history.n_samples_seen)
+            if schedule.gradient_tol is not None:
+                if engine.gradient_norm <= schedule.gradient_tol:
+                    if schedule.verbose:
+                        print(f"The gradient's norm is {engine.gradient_norm:g}. Stopping.")
+                    break
+                if score is None:
+                    history.no_improvement_count = 0
             if history.no_improvement_count > schedule.n_iter_no_change:
                 if optimizer.trigger_stopping(_no_improvement(schedule, score is not None), bool(schedule.verbose)):
                     break

@@ -1,0 +1,58 @@
+"""Checks of parameters against each other, before anything is computed."""
+
+from sklearn.base import BaseEstimator
+
+from fastmlp.formulas.schedules import SCHEDULES
+
+# what a stochastic solver can do beyond scikit-learn's, with the value at which it is off
+OF_STOCHASTIC_SOLVERS = {
+    "warmup_epochs": 0,
+    "max_grad_norm": None,
+    "gradient_tol": None,
+    "l1_ratio": 0,
+}
+
+
+def check_combinations(estimator: BaseEstimator) -> None:
+    """Check that the parameters, each of which is valid, make sense together.
+
+    Raises
+    ------
+    ValueError
+        If not. It names both sides.
+    """
+    parameters = vars(estimator)
+    solver, learning_rate = estimator.solver, estimator.learning_rate
+    if solver == "lbfgs":
+        wrong = [name for name, off in OF_STOCHASTIC_SOLVERS.items() if parameters[name] != off]
+        if callable(learning_rate) or learning_rate in SCHEDULES:
+            wrong.insert(0, "learning_rate")
+        if wrong:
+            raise ValueError(
+                f"solver='lbfgs' has no {wrong[0]}, got {wrong[0]}={parameters[wrong[0]]!r}: take a stochastic solver "
+                f"such as 'adam', or leave {wrong[0]} at its default."
+            )
+    if not callable(learning_rate) and learning_rate in SCHEDULES:
+        missing = [name for name in SCHEDULES[learning_rate].needs if parameters[name] is None]
+        if missing:
+            raise ValueError(f"learning_rate={learning_rate!r} needs {missing[0]}, got {missing[0]}=None.")
+    if estimator.l1_ratio > 0 and solver == "adamw":
+        raise ValueError(
+            f"solver='adamw' keeps its decay of the weights apart from the loss, so l1_ratio={estimator.l1_ratio} has "
+            "no meaning: take solver='adam', or l1_ratio=0."
+        )
+
+
+def check_full_batch(gradient_tol: float | None, batch_size: int, n_rows: int) -> None:
+    """Check that a gradient is that of all rows where its norm ends the training.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if gradient_tol is not None and batch_size < n_rows:
+        raise ValueError(
+            f"gradient_tol={gradient_tol} needs the gradient of all {n_rows} rows, got batches of {batch_size}: take "
+            "batch_size='full', or gradient_tol=None."
+        )
