@@ -18,8 +18,8 @@ Each module is one subject, in the order of a lecture. It is text with examples,
 `data_and_performance`    how much more data would help
 ========================  ============================================================================
 
-The data are small and come with scikit-learn, so that each module runs in seconds. On other data the numbers are others;
-what they show is the same.
+The data are small and come with scikit-learn, so that each module runs in seconds. On other data the numbers are
+others; what they show is the same.
 
 Some examples train for a chosen number of epochs, whether or not the training has come to its end by then. They switch
 off scikit-learn's `ConvergenceWarning`, which says just that. Leave it on in your work.

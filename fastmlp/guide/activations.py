@@ -4,13 +4,13 @@ A unit computes a weighted sum z of its inputs, and from that its activation. Wi
 of any depth is only a linear function. Which bend to take is a question of how well gradients come through it.
 
 *Saturating* functions are flat on both sides: "logistic" (between 0 and 1), "tanh" (between -1 and 1), "softsign",
-"arctan", "hard_tanh". *Non-saturating* ones grow without a bound on the right: "relu", which is max(z, 0), "leaky_relu",
-"elu", "selu", "softplus", "gelu", "silu", "mish".
+"arctan", "hard_tanh". *Non-saturating* ones grow without a bound on the right: "relu", which is max(z, 0),
+"leaky_relu", "elu", "selu", "softplus", "gelu", "silu", "mish".
 
 Saturation
 ----------
-Learning follows the slope. That of the logistic function is largest at z = 0, one fourth, and next to nothing at 10: such
-a unit is saturated. It is sure of itself, and hardly learns, right or wrong.
+Learning follows the slope. That of the logistic function is largest at z = 0, one fourth, and next to nothing at 10:
+such a unit is saturated. It is sure of itself, and hardly learns, right or wrong.
 
 >>> import numpy as np
 >>> z = np.array([0.0, 2.0, 5.0, 10.0])
@@ -20,10 +20,10 @@ a unit is saturated. It is sure of itself, and hardly learns, right or wrong.
 
 The gradient that vanishes
 --------------------------
-The error of the first layer comes from the last by the chain rule, and each layer between multiplies it by a slope. With
-eight factors of one fourth or less, little is left [1]_. Let us measure it. A step of plain gradient descent is minus
-the learning rate times the gradient; so the difference that one step makes, divided by the learning rate, shows the
-gradient of each layer.
+The error of the first layer comes from the last by the chain rule, and each layer between multiplies it by a slope.
+With eight factors of one fourth or less, little is left [1]_. Let us measure it. A step of plain gradient descent is
+minus the learning rate times the gradient; so the difference that one step makes, divided by the learning rate, shows
+the gradient of each layer.
 
 >>> from sklearn.datasets import load_digits
 >>> from fastmlp import MLPClassifier
@@ -31,7 +31,13 @@ gradient of each layer.
 >>> X = X / 16
 >>> def gradient_sizes(activation):
 ...     model = MLPClassifier(
-...         (30,) * 8, activation, solver="sgd", momentum=0, learning_rate_init=0.1, alpha=0, batch_size=len(X),
+...         (30,) * 8,
+...         activation,
+...         solver="sgd",
+...         momentum=0,
+...         learning_rate_init=0.1,
+...         alpha=0,
+...         batch_size=len(X),
 ...         random_state=0,
 ...     )
 ...     before = model.partial_fit(X, y, classes=range(10)).coefs_
@@ -61,8 +67,8 @@ and its mean is near 0 [2]_.
 Dead units
 ----------
 The slope of relu is 1 or 0. A unit whose z is negative for every row gets no gradient any more: it is dead. A learning
-rate that is too large kills them in numbers, for one wild step is enough. "leaky_relu" [3]_ keeps a slope of 0.01 on the
-left, so that there is a way back.
+rate that is too large kills them in numbers, for one wild step is enough. "leaky_relu" [3]_ keeps a slope of 0.01 on
+the left, so that there is a way back.
 
 >>> for activation in ("relu", "leaky_relu"):
 ...     model = MLPClassifier((50,), activation, learning_rate_init=0.3, max_iter=20, random_state=0).fit(X, y)
@@ -81,8 +87,9 @@ True
 Networks that normalise themselves
 ----------------------------------
 "selu" has its two constants from one demand: if the inputs of a layer have mean 0 and variance 1, and the weights the
-variance 1 / inputs ("lecun_normal"), then the outputs have mean 0 and variance 1 too [4]_. So a signal comes through many
-layers as it went in. `weight_init="auto"` draws these weights for "selu" by itself. The inputs must be standardised.
+variance 1 / inputs ("lecun_normal"), then the outputs have mean 0 and variance 1 too [4]_. So a signal comes through
+many layers as it went in. `weight_init="auto"` draws these weights for "selu" by itself. The inputs must be
+standardised.
 
 For a look at initial weights: train with a step that is too small to change them.
 

@@ -35,11 +35,11 @@ How many rows for one step?
 *Full batch*: the gradient of all rows. The direction is exact, and the loss falls in every step if the learning rate is
 small. But all rows have to be looked at before anything is learnt.
 
-*Stochastic*: the gradient of one row, another row each time [3]_. The direction is only roughly right, but an epoch, one
-pass over the data, has as many steps as there are rows. The loss jumps up and down, in the end around the minimum.
+*Stochastic*: the gradient of one row, another row each time [3]_. The direction is only roughly right, but an epoch,
+one pass over the data, has as many steps as there are rows. The loss jumps up and down, in the end around the minimum.
 
-*Minibatch*: of some rows, 32 or 200, as a compromise; that is what is used most. The engine is at its best with many rows
-at once.
+*Minibatch*: of some rows, 32 or 200, as a compromise; that is what is used most. The engine is at its best with many
+rows at once.
 
 >>> import warnings
 >>> from sklearn.exceptions import ConvergenceWarning
@@ -53,8 +53,8 @@ at once.
 32 rows: 860 steps, always down: True, accuracy above 90 %: True
 1 rows: 26940 steps, always down: False, accuracy above 90 %: True
 
-The noise of small batches is no mere nuisance: it carries the weights out of narrow minima, and the flat ones where they
-come to rest tend to be as good on new rows [4]_.
+The noise of small batches is no mere nuisance: it carries the weights out of narrow minima, and the flat ones where
+they come to rest tend to be as good on new rows [4]_.
 
 With `batch_size="auto"` a batch has 200 rows, or all if there are fewer. The solver "lbfgs" always takes all
 (`fastmlp.guide.optimizers`).
@@ -91,22 +91,23 @@ Scaled features and targets allow a larger learning rate (`fastmlp.guide.data_pr
 
 A learning rate that falls
 --------------------------
-Large steps first, to get near; small ones later, to come to rest [3]_. `learning_rate="invscaling"` lets it fall from the
-first epoch on, by the number of rows seen to the power `power_t`. "adaptive" leaves it as it is while the loss falls, and
-divides it by 5 when it no longer does. Both are for "sgd". With "adaptive" the training has no end of its own accord before
-the learning rate is tiny, and the loss ends lower.
+Large steps first, to get near; small ones later, to come to rest [3]_. `learning_rate="invscaling"` lets it fall from
+the first epoch on, by the number of rows seen to the power `power_t`. "adaptive" leaves it as it is while the loss
+falls, and divides it by 5 when it no longer does. Both are for "sgd". With "adaptive" the training has no end of its
+own accord before the learning rate is tiny, and the loss ends lower.
 
 >>> steps = {"batch_size": 50, "learning_rate_init": 0.5, "max_iter": 1000, "n_iter_no_change": 3, "tol": 1e-3}
 >>> constant, adaptive = (
-...     MLPClassifier((10,), learning_rate=schedule, **steps, **plain).fit(X, y) for schedule in ("constant", "adaptive")
+...     MLPClassifier((10,), learning_rate=schedule, **steps, **plain).fit(X, y)
+...     for schedule in ("constant", "adaptive")
 ... )
 >>> bool(adaptive.loss_ < constant.loss_), adaptive.n_iter_ > constant.n_iter_
 (True, True)
 
 The order of the rows
 ---------------------
-Rows are shuffled before each epoch (`shuffle=True`). If they come sorted by class, a batch without it has one class only,
-and each batch undoes what the last one taught.
+Rows are shuffled before each epoch (`shuffle=True`). If they come sorted by class, a batch without it has one class
+only, and each batch undoes what the last one taught.
 
 >>> order = np.argsort(y, kind="stable")
 >>> for shuffle in (False, True):
@@ -122,6 +123,6 @@ References
 .. [2] Rumelhart, D. E., Hinton, G. E., Williams, R. J. (1986). Learning representations by back-propagating errors.
    Nature 323, 533-536.
 .. [3] Robbins, H., Monro, S. (1951). A stochastic approximation method. Annals of Mathematical Statistics 22, 400-407.
-.. [4] Keskar, N. S., Mudigere, D., Nocedal, J., Smelyanskiy, M., Tang, P. T. P. (2016). On large-batch training for deep
-   learning: generalization gap and sharp minima. arXiv:1609.04836.
+.. [4] Keskar, N. S., Mudigere, D., Nocedal, J., Smelyanskiy, M., Tang, P. T. P. (2016). On large-batch training for
+   deep learning: generalization gap and sharp minima. arXiv:1609.04836.
 """

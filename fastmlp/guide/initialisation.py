@@ -4,8 +4,8 @@ Training begins somewhere. Where that is decides whether it gets anywhere, and i
 
 Why at random
 -------------
-Let all weights of a layer be the same. Then all its units compute the same, get the same gradient, and stay the same for
-ever: a layer of twenty units is one unit, twenty times. Random weights break the symmetry.
+Let all weights of a layer be the same. Then all its units compute the same, get the same gradient, and stay the same
+for ever: a layer of twenty units is one unit, twenty times. Random weights break the symmetry.
 
 >>> import warnings
 >>> import numpy as np
@@ -28,8 +28,8 @@ The weights have changed, and every unit is still the copy of the first.
 How large
 ---------
 The sum of n products has n times the variance of one of them. If weights are too large, signals grow from layer to
-layer, and sigmoids saturate; if too small, they fade away. In between, a signal keeps its size: the variance of a weight
-must be about 1 / inputs. The gradient comes back through the same weights, and wants 1 / outputs.
+layer, and sigmoids saturate; if too small, they fade away. In between, a signal keeps its size: the variance of a
+weight must be about 1 / inputs. The gradient comes back through the same weights, and wants 1 / outputs.
 
 ======================================  ============================  ==================================================
 `weight_init`                           variance of a weight          for
@@ -60,7 +60,8 @@ glorot_normal False True
 relu cuts one half of each signal off, so with weights for tanh its square is halved in each layer: 30 layers leave one
 part in 2**30. He's weights have twice the variance for that. With one or two hidden layers this matters little.
 
-The columns of orthogonal weights are at right angles and of length 1: the matrix turns a signal and does not stretch it.
+The columns of orthogonal weights are at right angles and of length 1: the matrix turns a signal and does not stretch
+it.
 
 >>> weight = initial("orthogonal", n_layers=1).coefs_[0]
 >>> np.allclose(weight.T @ weight, np.eye(100))
@@ -68,11 +69,13 @@ True
 
 What it is good for
 -------------------
-A network of 20 hidden layers learns the digits from he_normal. From weights a tenth of that size it learns nothing: no signal
-arrives.
+A network of 20 hidden layers learns the digits from he_normal. From weights a tenth of that size it learns nothing: no
+signal arrives.
 
 >>> def accuracy(scale):
-...     model = MLPClassifier((50,) * 20, weight_init="he_normal", max_iter=1, warm_start=True, random_state=0).fit(X, y)
+...     model = MLPClassifier((50,) * 20, weight_init="he_normal", max_iter=1, warm_start=True, random_state=0).fit(
+...         X, y
+...     )
 ...     model.coefs_ = [scale * weight for weight in model.coefs_]
 ...     return model.set_params(max_iter=20).fit(X, y).score(X, y)
 >>> accuracy(1) > 0.8, accuracy(0.1) < 0.3
@@ -80,12 +83,13 @@ arrives.
 
 Another seed, another network
 -----------------------------
-The loss has many minima, and the initial weights decide which one is found. Most are about as good. In small networks some
-are bad: two hidden units can solve XOR, but do not always. Try some seeds, and compare them on rows held out for that.
+The loss has many minima, and the initial weights decide which one is found. Most are about as good. In small networks
+some are bad: two hidden units can solve XOR, but do not always. Try some seeds, and compare them on rows held out for
+that.
 
 >>> corners, exclusive = [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0]
 >>> scores = [
-...     MLPClassifier((2,), "tanh", solver="lbfgs", alpha=1e-3, max_iter=500, random_state=seed)
+...     MLPClassifier((2,), "tanh", learning_rate_init=0.1, max_iter=500, tol=1e-3, random_state=seed)
 ...     .fit(corners, exclusive)
 ...     .score(corners, exclusive)
 ...     for seed in range(10)
@@ -110,10 +114,11 @@ True
 
 References
 ----------
-.. [1] Glorot, X., Bengio, Y. (2010). Understanding the difficulty of training deep feedforward neural networks. AISTATS.
+.. [1] Glorot, X., Bengio, Y. (2010). Understanding the difficulty of training deep feedforward neural networks.
+   AISTATS.
 .. [2] He, K., Zhang, X., Ren, S., Sun, J. (2015). Delving deep into rectifiers. arXiv:1502.01852.
 .. [3] LeCun, Y., Bottou, L., Orr, G., Mueller, K.-R. (1998). Efficient backprop. In: Neural networks: tricks of the
    trade. Springer.
-.. [4] Saxe, A., McClelland, J., Ganguli, S. (2013). Exact solutions to the nonlinear dynamics of learning in deep linear
-   neural networks. arXiv:1312.6120.
+.. [4] Saxe, A., McClelland, J., Ganguli, S. (2013). Exact solutions to the nonlinear dynamics of learning in deep
+   linear neural networks. arXiv:1312.6120.
 """

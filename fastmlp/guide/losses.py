@@ -1,7 +1,7 @@
 """Losses: what the network is to be good at.
 
-The loss says how bad a prediction is. Training makes its mean over the rows small, so the choice decides what the network
-predicts: the mean, the median, a quantile, a probability.
+The loss says how bad a prediction is. Training makes its mean over the rows small, so the choice decides what the
+network predicts: the mean, the median, a quantile, a probability.
 
 =====================  =================================================================================================
 `MLPRegressor`
@@ -36,19 +36,21 @@ squared_error False
 absolute_error True
 huber True
 
-The square of an error of 10 is 100: the outliers pull hardest, and the curve goes up by one tenth of 10. The mean of y is
-really there! If outliers are part of what you want to predict, the squared error is right; if they are faults, it is not.
-`delta` is in units of y: choose it a few times as large as the good rows scatter.
+The square of an error of 10 is 100: the outliers pull hardest, and the curve goes up by one tenth of 10. The mean of y
+is really there! If outliers are part of what you want to predict, the squared error is right; if they are faults, it
+is not. `delta` is in units of y: choose it a few times as large as the good rows scatter.
 
 Quantiles: how sure is the prediction?
 --------------------------------------
-Two networks, one for the quantile 0.1 and one for 0.9, make an interval that shall hold 80 % of the targets. Check that on
-rows they have not seen. Here the scatter grows with x, and so does the interval.
+Two networks, one for the quantile 0.1 and one for 0.9, make an interval that shall hold 80 % of the targets. Check
+that on rows they have not seen. Here the scatter grows with x, and so does the interval.
 
 >>> x = rng.uniform(0, 3, (4000, 1))
 >>> y = np.sin(2 * x[:, 0]) + rng.normal(size=4000) * (0.1 + 0.2 * x[:, 0])
 >>> low, high = (
-...     MLPRegressor("quantile", quantile=quantile, random_state=0, **settings).fit(x[:2000], y[:2000]).predict(x[2000:])
+...     MLPRegressor("quantile", quantile=quantile, random_state=0, **settings)
+...     .fit(x[:2000], y[:2000])
+...     .predict(x[2000:])
 ...     for quantile in (0.1, 0.9)
 ... )
 >>> x_test, y_test = x[2000:, 0], y[2000:]
@@ -61,8 +63,8 @@ True
 
 Counts
 ------
-Numbers of calls, of claims, of cells: 0, 1, 2 and so on. Their scatter grows with their mean. The Poisson loss knows that,
-and its output is exp(z): it never predicts less than nothing.
+Numbers of calls, of claims, of cells: 0, 1, 2 and so on. Their scatter grows with their mean. The Poisson loss knows
+that, and its output is exp(z): it never predicts less than nothing.
 
 >>> x = rng.uniform(-3, 3, (2000, 1))
 >>> calls = rng.poisson(np.exp(x[:, 0]))
@@ -79,7 +81,8 @@ Classes: probabilities or margins
 ---------------------------------
 The log-loss of a row is minus the logarithm of the probability that the network gives to the right class. It asks for
 honest probabilities: for a class that is right seven times in ten, 0.7 costs least. The hinge loss asks for less: the
-output of the right class shall be above 1, all others below -1, and what is so is left alone. It gives no probabilities.
+output of the right class shall be above 1, all others below -1, and what is so is left alone. It gives no
+probabilities.
 
 >>> from sklearn.datasets import load_digits
 >>> from sklearn.model_selection import train_test_split
@@ -92,14 +95,16 @@ output of the right class shall be above 1, all others below -1, and what is so 
 
 Label smoothing
 ---------------
-With the target 1 for the right class the log-loss is never content, for no softmax reaches 1: the weights grow and grow,
-and the network is nearly certain also where it is wrong. Label smoothing [4]_ takes a little from the right class and
-shares it out among all: 0.1, with ten classes, makes the target 0.91. That tempers the probabilities.
+With the target 1 for the right class the log-loss is never content, for no softmax reaches 1: the weights grow and
+grow, and the network is nearly certain also where it is wrong. Label smoothing [4]_ takes a little from the right
+class and shares it out among all: 0.1, with ten classes, makes the target 0.91. That tempers the probabilities.
 
 >>> plain = MLPClassifier(**settings).fit(X_train, y_train)
 >>> smooth = MLPClassifier(label_smoothing=0.1, **settings).fit(X_train, y_train)
 >>> for model in (plain, smooth):
-...     print(f"usual certainty {np.median(model.predict_proba(X_test).max(axis=1)):.1f}, at least 95 % right:", end=" ")
+...     print(
+...         f"usual certainty {np.median(model.predict_proba(X_test).max(axis=1)):.1f}, at least 95 % right:", end=" "
+...     )
 ...     print(model.score(X_test, y_test) > 0.95)
 usual certainty 1.0, at least 95 % right: True
 usual certainty 0.9, at least 95 % right: True
@@ -112,8 +117,8 @@ network is simply prediction minus target, and a saturated output does not stop 
 >>> plain.out_activation_, margin.out_activation_
 ('softmax', 'identity')
 
-A loss is for training. What you tell others may be another number: accuracy, R squared, money. Compare models by that, on
-rows that none of them has seen.
+A loss is for training. What you tell others may be another number: accuracy, R squared, money. Compare models by that,
+on rows that none of them has seen.
 
 References
 ----------

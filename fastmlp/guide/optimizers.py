@@ -16,9 +16,9 @@ solver
 Momentum
 --------
 The loss is often a ravine: steep walls, a gentle floor. Gradient descent goes to and fro between the walls, and the
-learning rate must be small for that. A velocity, which keeps nine tenths of itself at each step, averages the to and fro
-away, and adds up what points down the floor [7]_. Nesterov's variant [8]_ takes the gradient where the velocity is about
-to carry the weights.
+learning rate must be small for that. A velocity, which keeps nine tenths of itself at each step, averages the to and
+fro away, and adds up what points down the floor [7]_. Nesterov's variant [8]_ takes the gradient where the velocity is
+about to carry the weights.
 
 >>> import warnings
 >>> from sklearn.datasets import load_digits
@@ -30,7 +30,12 @@ to carry the weights.
 >>> X_train, X_test, y_train, y_test = train_test_split(X / 16, y, stratify=y, random_state=0)
 >>> for name, momentum, nesterov in (("none", 0, False), ("momentum", 0.9, False), ("Nesterov's", 0.9, True)):
 ...     model = MLPClassifier(
-...         (50,), solver="sgd", momentum=momentum, nesterovs_momentum=nesterov, learning_rate_init=0.02, max_iter=15,
+...         (50,),
+...         solver="sgd",
+...         momentum=momentum,
+...         nesterovs_momentum=nesterov,
+...         learning_rate_init=0.02,
+...         max_iter=15,
 ...         random_state=0,
 ...     ).fit(X_train, y_train)
 ...     print(f"{name}: loss {model.loss_:.1f}")
@@ -43,9 +48,9 @@ would gain in part. The two are tuned together.
 
 A step size for each weight
 ---------------------------
-Adam divides the mean gradient of a weight by the root of its mean square. So a step is about as long as the learning rate
-says, whether the gradients are large or small. It bears features of unlike scales far better than "sgd"; that is why it
-is the default.
+Adam divides the mean gradient of a weight by the root of its mean square. So a step is about as long as the learning
+rate says, whether the gradients are large or small. It bears features of unlike scales far better than "sgd"; that is
+why it is the default.
 
 >>> import numpy as np
 >>> scales = 10 ** np.linspace(-2, 2, X.shape[1])  # the last pixel 10,000 times as large as the first
@@ -72,9 +77,10 @@ adagrad True True
 
 Penalty and decay
 -----------------
-`alpha` keeps weights small, against overfitting. For all solvers but "adamw" it is a penalty in the loss. Adam divides the
-penalty's gradient by the same root as all else, so that weights with large gradients are hardly penalised. "adamw" lets
-all weights shrink alike, by learning rate times `alpha` a step; its `alpha` is therefore another number: 0.01 to 1.
+`alpha` keeps weights small, against overfitting. For all solvers but "adamw" it is a penalty in the loss. Adam divides
+the penalty's gradient by the same root as all else, so that weights with large gradients are hardly penalised. "adamw"
+lets all weights shrink alike, by learning rate times `alpha` a step; its `alpha` is therefore another number: 0.01 to
+1.
 
 >>> sizes = []
 >>> for alpha in (0.0, 1.0, 10.0):
@@ -85,9 +91,9 @@ True
 
 Full batch, and L-BFGS
 ----------------------
-`batch_size=len(X)` makes any of them a full-batch method, with one step an epoch. For that there is something better. "lbfgs"
-takes all rows too, but learns from past gradients how the loss bends, and searches along its direction for a good step:
-there is no learning rate to tune. Here is what sixty passes over the rows make of the loss.
+`batch_size=len(X)` makes any of them a full-batch method, with one step an epoch. For that there is something better.
+"lbfgs" takes all rows too, but learns from past gradients how the loss bends, and searches along its direction for a
+good step: there is no learning rate to tune. Here is what sixty passes over the rows make of the loss.
 
 >>> def after_60(**settings):
 ...     return MLPClassifier((50,), max_iter=60, random_state=0, **settings).fit(X_train, y_train).loss_
@@ -96,8 +102,8 @@ there is no learning rate to tune. Here is what sixty passes over the rows make 
 True
 
 Take "lbfgs" for small data, up to some thousands of rows, and for smooth problems: regression, tanh. With many rows
-minibatches win, for they have made hundreds of steps when "lbfgs" has made one. It has no early stopping, no `partial_fit`
-and no `loss_curve_`; `max_iter` counts its iterations.
+minibatches win, for they have made hundreds of steps when "lbfgs" has made one. It has no early stopping, no
+`partial_fit` and no `loss_curve_`; `max_iter` counts its iterations.
 
 References
 ----------

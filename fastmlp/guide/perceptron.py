@@ -64,14 +64,14 @@ array([0, 1, 1, 0])
 How soon it is done: the convergence theorem
 --------------------------------------------
 Write the bias as a weight of one more input that is always 1. Let no row (x, 1) be longer than R, and let there be a
-hyperplane through 0 that separates the classes and is nowhere nearer to a row than the margin gamma. Then the perceptron
-makes at most (R / gamma)**2 mistakes, in all epochs together, and is done [3]_. The bound depends neither on the number
-of rows nor on that of the features, nor on the order of the rows.
+hyperplane through 0 that separates the classes and is nowhere nearer to a row than the margin gamma. Then the
+perceptron makes at most (R / gamma)**2 mistakes, in all epochs together, and is done [3]_. The bound depends neither
+on the number of rows nor on that of the features, nor on the order of the rows.
 
-The proof in three lines. Each mistake moves the weights at least gamma further along the normal of that hyperplane: after
-n mistakes they are at least n gamma long. Each mistake is made on a row that points away from the weights (or at a right
-angle to them), so their squared length grows by at most R**2: they are at most sqrt(n) R long. Both hold only while
-n gamma <= sqrt(n) R.
+The proof in three lines. Each mistake moves the weights at least gamma further along the normal of that hyperplane:
+after n mistakes they are at least n gamma long. Each mistake is made on a row that points away from the weights (or at
+a right angle to them), so their squared length grows by at most R**2: they are at most sqrt(n) R long. Both hold only
+while n gamma <= sqrt(n) R.
 
 Let us count. The rows are points of a grid, but none nearer to the line x1 = x2 than the margin.
 
@@ -92,8 +92,8 @@ The smaller the margin, the more mistakes there may be. That is the worst case; 
 
 Real data, more classes
 -----------------------
-For more than two classes there is one unit for each, which learns to tell it from all others. Of the three kinds of iris,
-one is separated from the others by a hyperplane, and the other two are not.
+For more than two classes there is one unit for each, which learns to tell it from all others. Of the three kinds of
+iris, one is separated from the others by a hyperplane, and the other two are not.
 
 >>> from sklearn.datasets import load_iris
 >>> flowers, kind = load_iris(return_X_y=True)

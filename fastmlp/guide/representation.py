@@ -27,8 +27,8 @@ output weights are the heights of the steps, up where the sine rises and down wh
 What it costs
 -------------
 A step may be 1.5 times the tolerance high. All that the function rises and falls, added up (its total variation; 4 for
-one wave of the sine) has to be climbed. So the number of units is about variation / (1.5 tolerance): half the tolerance,
-twice the units.
+one wave of the sine) has to be climbed. So the number of units is about variation / (1.5 tolerance): half the
+tolerance, twice the units.
 
 >>> for tolerance in (0.1, 0.05, 0.025):
 ...     n_units = len(approximate(np.sin, (0, 2 * np.pi), tolerance).coefs_[1])
@@ -69,8 +69,8 @@ True
 >>> len(approximate(np.sin, (0, 2 * np.pi), tolerance=0.02).coefs_[1]) > 100
 True
 
-*What happens outside of the interval.* There are no data, and there is no promise. Far out, all sigmoids are flat, and the
-network has forgotten that the sine goes on.
+*What happens outside of the interval.* There are no data, and there is no promise. Far out, all sigmoids are flat, and
+the network has forgotten that the sine goes on.
 
 >>> far = trained.predict([[100.0], [101.0], [102.0]])
 >>> bool(np.ptp(far) < 0.001)
@@ -99,8 +99,8 @@ References
 ----------
 .. [1] Cybenko, G. (1989). Approximation by superpositions of a sigmoidal function. Mathematics of Control, Signals and
    Systems 2, 303-314.
-.. [2] Hornik, K., Stinchcombe, M., White, H. (1989). Multilayer feedforward networks are universal approximators. Neural
-   Networks 2, 359-366.
+.. [2] Hornik, K., Stinchcombe, M., White, H. (1989). Multilayer feedforward networks are universal approximators.
+   Neural Networks 2, 359-366.
 .. [3] Nielsen, M. A. (2015). Neural networks and deep learning. Determination Press, chapter 4.
 .. [4] Telgarsky, M. (2016). Benefits of depth in neural networks. COLT.
 """
