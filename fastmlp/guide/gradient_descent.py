@@ -43,15 +43,15 @@ rows at once.
 
 >>> import warnings
 >>> from sklearn.exceptions import ConvergenceWarning
->>> warnings.simplefilter("ignore", ConvergenceWarning)  # 20 epochs are all there shall be
+>>> warnings.simplefilter("ignore", ConvergenceWarning)  # 10 epochs are all there shall be
 >>> for batch_size in (n_rows, 32, 1):
-...     model = MLPClassifier((30,), batch_size=batch_size, learning_rate_init=0.1, max_iter=20, **plain).fit(X, y)
+...     model = MLPClassifier((30,), batch_size=batch_size, learning_rate_init=0.1, max_iter=10, **plain).fit(X, y)
 ...     falls = all(np.diff(model.loss_curve_) < 0)
 ...     steps = -(-n_rows // batch_size) * model.n_iter_
-...     print(f"{batch_size} rows: {steps} steps, always down: {falls}, accuracy above 90 %: {model.score(X, y) > 0.9}")
-1347 rows: 20 steps, always down: True, accuracy above 90 %: False
-32 rows: 860 steps, always down: True, accuracy above 90 %: True
-1 rows: 26940 steps, always down: False, accuracy above 90 %: True
+...     print(f"{batch_size} rows: {steps} steps, always down: {falls}, accuracy above 80 %: {model.score(X, y) > 0.8}")
+1347 rows: 10 steps, always down: True, accuracy above 80 %: False
+32 rows: 430 steps, always down: True, accuracy above 80 %: True
+1 rows: 13470 steps, always down: False, accuracy above 80 %: True
 
 The noise of small batches is no mere nuisance: it carries the weights out of narrow minima, and the flat ones where
 they come to rest tend to be as good on new rows [4]_.

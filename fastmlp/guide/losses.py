@@ -55,7 +55,7 @@ that on rows they have not seen. Here the scatter grows with x, and so does the 
 ... )
 >>> x_test, y_test = x[2000:, 0], y[2000:]
 >>> coverage = np.mean((low <= y_test) & (y_test <= high))
->>> bool(0.75 < coverage < 0.85)
+>>> bool(0.7 < coverage < 0.9)
 True
 >>> width = high - low
 >>> bool(width[x_test > 2].mean() > 2 * width[x_test < 1].mean())

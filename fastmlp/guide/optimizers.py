@@ -38,13 +38,13 @@ about to carry the weights.
 ...         max_iter=15,
 ...         random_state=0,
 ...     ).fit(X_train, y_train)
-...     print(f"{name}: loss {model.loss_:.1f}")
-none: loss 1.9
-momentum: loss 0.4
-Nesterov's: loss 0.3
+...     print(f"{name}: loss {model.loss_:.2f}")
+none: loss 1.93
+momentum: loss 0.35
+Nesterov's: loss 0.35
 
-A velocity that keeps nine tenths makes steps up to ten times as long: what momentum gains here, a larger learning rate
-would gain in part. The two are tuned together.
+Which of the two is used matters little here. A velocity that keeps nine tenths makes steps up to ten times as long:
+what momentum gains here, a larger learning rate would gain in part. The two are tuned together.
 
 A step size for each weight
 ---------------------------
