@@ -23,6 +23,8 @@ class Network:
         The number that belongs to "huber" (delta) or "quantile".
     scale_alpha : bool, default=True
         Whether the penalty is divided by the sum of a batch's weights, like the loss.
+    dropout : tuple of float, default=()
+        The rate of each hidden layer in training, in [0, 1); empty for none.
     """
 
     widths: tuple[int, ...]
@@ -30,6 +32,7 @@ class Network:
     loss: str
     loss_parameter: float = 0.0
     scale_alpha: bool = True
+    dropout: tuple[float, ...] = ()
 
     @property
     def n_parameters(self) -> int:

@@ -74,6 +74,7 @@ class Engine:
         self.dtype = np.dtype(dtype)
         self.state = np.zeros((2, network.n_parameters), self.dtype)
         self.step = 0  # how many were taken, as `run_epoch` counts them
+        self.seed = 0  # of the random numbers of all steps
         self.gradient_norm = 0.0  # of the last batch, before its bound
 
     def __enter__(self) -> Engine:
@@ -121,7 +122,7 @@ class Engine:
     def _train_batch(self, rows: np.ndarray, alpha: float, update: Update, step: int) -> float:
         """Take one step, unless the rows have no weight, and return the loss before it."""
         decoupled = update.name == "adamw"
-        loss, gradient = self._loss_and_gradient(rows, 0.0 if decoupled else alpha, update.l1_ratio)
+        loss, gradient = self._loss_and_gradient(rows, 0.0 if decoupled else alpha, update.l1_ratio, step)
         if gradient is None:
             return 0.0
         weights = self.parameters.size - sum(self.network.widths[1:])
@@ -140,6 +141,14 @@ class Engine:
             if update.name == "sgd":
                 self.state[0, :weights] += (self.parameters[:weights] - moved) / _ahead(update)
         return loss
+
+    def _dropout(self, layer: int, shape: tuple[int, int], step: int) -> np.ndarray:
+        """Return what activations of a hidden layer are multiplied by: 0, or 1 / (1 - rate)."""
+        if not any(self.network.dropout):
+            return np.ones(shape, self.dtype)
+        rate = round(self.network.dropout[layer] * RESOLUTION) / RESOLUTION
+        kept = uniform_numbers(self.seed, step, layer, shape) > rate
+        return kept.astype(self.dtype) / self.dtype.type(1 - rate)
 
     def _weights(self, rows: np.ndarray) -> np.ndarray:
         return np.ones(len(rows), self.dtype) if self.sample_weight is None else self.sample_weight[rows]
@@ -169,7 +178,7 @@ class Engine:
         return bool(np.isfinite(self.parameters).all())
 
     def _loss_and_gradient(
-        self, rows: np.ndarray, alpha: float, l1_ratio: float = 0.0
+        self, rows: np.ndarray, alpha: float, l1_ratio: float = 0.0, step: int = 1
     ) -> tuple[float, np.ndarray | None]:
         """Return both for a batch, its weights normalised; no gradient if they sum to zero.
 
@@ -184,10 +193,15 @@ class Engine:
         if not self.network.scale_alpha:
             alpha = alpha * weight_sum
         l1, alpha = alpha * l1_ratio, alpha * (1 - l1_ratio)
-        activations, preactivations = [self.X[rows]], []
+        activations, derivatives = [self.X[rows]], []
         for layer, name in enumerate(self.network.activations):
-            preactivations.append(activations[layer] @ coefs[layer] + intercepts[layer])
-            activations.append(ACTIVATIONS[name](preactivations[layer]))
+            preactivation = activations[layer] @ coefs[layer] + intercepts[layer]
+            activation = ACTIVATIONS[name](preactivation)
+            if layer < len(coefs) - 1:
+                factor = self._dropout(layer, activation.shape, step)
+                derivatives.append(DERIVATIVES[name](preactivation, activation) * factor)
+                activation = activation * factor
+            activations.append(activation)
         output = activations[-1]
         penalty = sum(0.5 * alpha * np.sum(coef**2) + l1 * np.sum(np.abs(coef)) for coef in coefs)
         parameter = self.network.loss_parameter
@@ -198,8 +212,7 @@ class Engine:
             coefs[layer] = (activation.T @ error + alpha * weights) / weight_sum
             intercepts[layer] = error.sum(axis=0) / weight_sum
             if layer > 0:
-                derivative = DERIVATIVES[self.network.activations[layer - 1]](preactivations[layer - 1], activation)
-                error = (error @ weights.T) * derivative
+                error = (error @ weights.T) * derivatives[layer - 1]
         return float(loss), flatten(coefs, intercepts)
 
     def _take_step(self, gradient: np.ndarray, update: Update, step: int) -> None:
@@ -303,6 +316,25 @@ def output_error(loss: str, targets: np.ndarray, output: np.ndarray, parameter: 
     if loss == "softmax_squared_error":
         return output * (residual - np.sum(output * residual, axis=1, keepdims=True))
     return residual
+
+
+RESOLUTION = 1 << 23
+
+
+def uniform_numbers(seed: int, step: int, stream: int, shape: tuple[int, int]) -> np.ndarray:
+    """Return the random numbers of a step, of shape (rows of the batch, units): SplitMix64, Steele et al. (2014)."""
+    rows, units = (np.arange(size, dtype=np.uint64) for size in shape)
+    with np.errstate(over="ignore"):  # modulo 2**64 is what is meant
+        key = _bits(_bits(np.uint64(seed), np.uint64(step)), np.uint64(stream))
+        numbers = _bits(key, rows[:, np.newaxis] * np.uint64(1 << 20) + units)
+    return ((numbers >> np.uint64(41)) + 0.5) / RESOLUTION
+
+
+def _bits(key: np.ndarray, count: np.ndarray) -> np.ndarray:
+    z = key + count * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
 
 def _ahead(update: Update) -> float:

@@ -188,6 +188,37 @@ def test_regularised_steps_have_the_same_bits_in_teams(batch, more, csr, monkeyp
     assert_same_bits_in_teams(monkeypatch, network, problem, np.float32, 2, repeats, **settings)
 
 
+@pytest.mark.parametrize("csr", [False, True])
+@pytest.mark.parametrize("batch", [33, 2 * BLOCK_ROWS + 5])
+@pytest.mark.parametrize("activations", [("relu", "tanh", "logistic"), ("gelu", "identity", "softplus")])
+def test_dropout(activations, batch, csr):
+    network = Network((6, 18, 5, 20, 3), (*activations, "softmax"), "log_loss", dropout=(0.3, 0.0, 0.5))
+    assert_same_training(network, 2 * BLOCK_ROWS + 40, batch=batch, csr=csr)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch", [50, 100])
+def test_dropout_has_the_same_bits_in_teams(batch, dtype, monkeypatch):
+    network = replace(make_network((9, 40, 17, 3)), dropout=(0.5, 0.2))
+    problem = make_problem(network, 203, dtype)
+    repeats = dict.fromkeys((2, 3), 3)
+    assert_same_bits_in_teams(monkeypatch, network, problem, dtype, 2, repeats, batch=batch, epochs=4)
+
+
+def test_dropout_in_float32_silences_the_same_units():
+    network = replace(make_network((7, 300, 3), "log_loss", "relu"), dropout=(0.5,))
+    assert_same_training(network, 75, np.float32, rtol=5e-4)
+
+
+def test_outputs_of_a_network_in_training_have_no_dropout():
+    network = replace(make_network((7, 30, 3), "log_loss"), dropout=(0.5,))
+    X, targets, weight, parameters = make_problem(network, 75)
+    with Engine(network, np.dtype(np.float64)) as engine:
+        engine.load(X, targets, weight)
+        engine.set_parameters(*parameters)
+        np.testing.assert_allclose(engine.forward(X), reference.forward(network, *parameters, X), rtol=1e-12)
+
+
 def test_norm_of_the_last_gradient():
     network = make_network((7, 19, 5, 3), "log_loss")
     X, targets, weight, parameters = make_problem(network, 40)
@@ -265,6 +296,8 @@ def test_jobs_without_weight_run_in_teams(monkeypatch):
 def test_gradient_against_finite_differences(width, activation, loss):
     # scikit-learn's squared error is averaged over the outputs, its gradient is that of the sum: one output only
     network = make_network((width, width, 3, 1 if loss == "squared_error" else 2), loss, activation)
+    if width == TILE:
+        network = replace(network, dropout=(0.3, 0.0))  # the same units for the same step
     X, targets, weight, parameters = make_problem(network, 2 * ROWS + 1, seed=3)
     flat = flatten(*parameters)
     with Engine(network, np.dtype(np.float64)) as engine:

@@ -41,6 +41,7 @@ NEW_PARAMETERS = {
     "gradient_tol": None,
     "l1_ratio": 0.0,
     "scale_alpha": True,
+    "dropout": 0.0,
 }
 NEW_PARAMETERS_OF = {
     "MLPClassifier": NEW_PARAMETERS | {"loss": "log_loss", "label_smoothing": 0.0},

@@ -1,4 +1,4 @@
-"""Penalties that make weights exactly zero, and bounds of the gradient."""
+"""Penalties that make weights exactly zero, bounds of the gradient, and dropout."""
 
 import copy
 
@@ -10,6 +10,7 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import ElasticNet, LogisticRegression
 
 import fastmlp
+from fastmlp import reference
 from fastmlp.formulas.updates import UPDATES
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -98,9 +99,69 @@ def test_a_bound_of_the_norm_keeps_a_training_with_large_steps():
     assert fastmlp.MLPRegressor(**settings, max_grad_norm=1.0).fit(rows, wanted).score(rows, wanted) > 0.95
 
 
+def test_dropout_silences_as_many_units_as_it_says():
+    numbers = reference.uniform_numbers(3, 7, 1, (500, 400))
+    assert np.mean(numbers) == pytest.approx(0.5, abs=0.005)
+    for axis in (0, 1):  # neither rows nor units are favoured
+        silent = (numbers < 0.3).mean(axis=axis)
+        assert np.abs(silent - 0.3).max() < 5 * np.sqrt(0.3 * 0.7 / 400)
+    other = [reference.uniform_numbers(*key, (500, 400)) for key in ((4, 7, 1), (3, 8, 1), (3, 7, 2))]
+    for one in [*other, np.roll(numbers, 1, axis=0), np.roll(numbers, 1, axis=1)]:
+        assert abs(np.corrcoef(numbers.ravel(), one.ravel())[0, 1]) < 5 / np.sqrt(200_000)
+
+
+@pytest.mark.usefixtures("each_engine")
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_dropout_in_a_fit(solver, sparse):
+    settings = {"solver": solver, "max_iter": 150, "learning_rate_init": 0.02, "hidden_layer_sizes": (50, 30)}
+    rows = csr_array(X) if sparse else X
+    model = classifier(**settings, dropout=(0.4, 0.2)).fit(rows, y)
+    assert model.score(rows, y) > 0.93
+    again = classifier(**settings, dropout=(0.4, 0.2)).fit(rows, y)
+    assert again.loss_curve_ == model.loss_curve_
+    other = classifier(**settings, dropout=(0.4, 0.2), random_state=1).fit(rows, y)
+    assert other.loss_curve_ != model.loss_curve_
+    assert (
+        classifier(**settings, dropout=0.0).fit(rows, y).loss_curve_ == classifier(**settings).fit(rows, y).loss_curve_
+    )
+
+
+def test_dropout_keeps_the_mean_of_a_unit():
+    """An identity network with a step of nearly nothing: the loss over many epochs is that of noise around it."""
+    rows = np.ones((2000, 1))
+    settings = {"hidden_layer_sizes": (1,), "activation": "identity", "solver": "sgd", "alpha": 0, "max_iter": 20}
+    settings |= {"learning_rate_init": 1e-300, "random_state": 0, "tol": 0, "n_iter_no_change": 100}
+    silent = fastmlp.MLPRegressor(**settings, dropout=0.25).fit(rows, np.zeros(2000))
+    output = silent.predict(rows[:1])[0]
+    bias = silent.intercepts_[1][0]
+    dropped, kept = bias**2 / 2, (bias + (output - bias) / 0.75) ** 2 / 2
+    expected = 0.25 * dropped + 0.75 * kept
+    deviation = abs(kept - dropped) * np.sqrt(0.25 * 0.75 / 40000)
+    assert np.mean(silent.loss_curve_) == pytest.approx(expected, abs=4 * deviation)
+
+
+def test_validation_uses_all_units():
+    settings = {"hidden_layer_sizes": (40,), "early_stopping": True, "max_iter": 3, "learning_rate_init": 1e-300}
+    scores = [classifier(**settings, dropout=rate).fit(X, y).validation_scores_ for rate in (0.0, 0.9)]
+    assert scores[0] == scores[1]
+
+
+def test_dropout_with_partial_fit_and_warm_start():
+    model = classifier(dropout=0.5, hidden_layer_sizes=(20,))
+    model.partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y)
+    model.set_params(warm_start=True, max_iter=3).fit(X, y)
+    assert len(model.loss_curve_) == 5
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"dropout": 0.5, "solver": "lbfgs"}, "solver='lbfgs' has no dropout, got dropout=0.5"),
+        ({"dropout": (0.0, 0.5), "solver": "lbfgs"}, "solver='lbfgs' has no dropout"),
+        ({"dropout": 1.0}, "'dropout' parameter of MLPClassifier must be"),
+        ({"dropout": (0.5, -0.1)}, r"dropout must be in \[0, 1\), got"),
+        ({"dropout": (0.5,)}, r"dropout=\(0.5,\) has 1 rates, but hidden_layer_sizes 2 layers"),
         ({"l1_ratio": 0.5, "solver": "lbfgs"}, "solver='lbfgs' has no l1_ratio, got l1_ratio=0.5"),
         ({"l1_ratio": 0.5, "solver": "adamw"}, "solver='adamw' keeps .* l1_ratio=0.5 has no meaning"),
         ({"l1_ratio": 1.5}, "'l1_ratio' parameter of MLPClassifier must be"),

@@ -49,6 +49,7 @@ def make_activate(activations):
     """
     value = by_code([activation.value for activation in activations])
     count = sum(activation.derivative is not None for activation in activations)
+    derivative = by_code([activation.derivative for activation in activations[:count]])
 
     @kernel
     def activate(code, memory, block, size, slope):
@@ -67,9 +68,13 @@ def make_activate(activations):
             activate(code, memory, block, size, slope)
             return
         for i in range(block, block + size, width(memory)):
-            a, derivative = both(code - count, load(memory, i))
+            if code < count:
+                a = value(code, load(memory, i))
+                gradient = derivative(code, a)
+            else:
+                a, gradient = both(code - count, load(memory, i))
             store(memory, i, a)
-            store(memory, i + slope, derivative)
+            store(memory, i + slope, gradient)
 
     return activate_with_slopes
 

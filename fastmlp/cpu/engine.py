@@ -28,6 +28,7 @@ from fastmlp.cpu.step import (
     MOST_BATCHES,
     PENALTIES,
     RATES,
+    SEED,
     STEP,
     UPDATE,
     WEIGHT_ALPHA,
@@ -59,6 +60,7 @@ class Engine:
         self._n_slots = 0
         self._program = program_of(network)
         self._pace = Pace(self.n_threads)
+        self.seed = 0  # of the random numbers of all steps
 
     def __enter__(self) -> "Engine":
         return self
@@ -137,7 +139,7 @@ class Engine:
         control, numbers = self._control, self._numbers
         self._layout.set_batch(batch_size)
         control[BATCH], control[UPDATE], control[STEP] = batch_size, update, first_step
-        numbers[LOSS_SUM] = 0.0
+        control[SEED], numbers[LOSS_SUM] = self.seed, 0.0
         numbers[[ALPHA, WEIGHT_ALPHA]] = (alpha, 0.0) if self.network.scale_alpha else (0.0, alpha)
         row = 0
         while row < self._n_rows:
@@ -192,5 +194,5 @@ class Engine:
         """Return the outputs for rows X (n, features) at the present parameters, (n, outputs)."""
         self._layout.set_batch(self._capacity)
         out = np.empty((X.shape[0], self.network.widths[-1]), dtype=self.dtype)
-        forward_packed(out, self._layout, self._layout.plan, X, self._capacity, raw)
+        forward_packed(out, self._layout, self._layout.undropped_plan(), X, self._capacity, raw)
         return out

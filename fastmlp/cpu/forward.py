@@ -50,7 +50,7 @@ def forward_blocks(program, out, memory, plan, X, order, block_rows, loss):
     n_outputs, row_stride = plan[last + OUTPUTS], plan[ROW_STRIDE]
     for start in range(0, order.size, block_rows):
         rows = min(block_rows, order.size - start)
-        forward_rows(program, memory, plan, X, order[start : start + rows], (0, rows))
+        forward_rows(program, memory, plan, X, order[start : start + rows], (0, rows), 0, np.uint64(0))
         if loss != RAW:
             program.output_activation(loss, memory, plan[last + OUTPUT], row_stride, (0, rows), n_outputs)
         for row in range(rows):

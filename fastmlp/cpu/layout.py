@@ -14,6 +14,7 @@ from fastmlp.cpu.compile import kernel
 from fastmlp.cpu.lanes import LANES
 from fastmlp.cpu.target import INSTRUCTION_SET, PANELS, ROWS
 from fastmlp.formulas.activations import ACTIVATIONS
+from fastmlp.formulas.random import RESOLUTION
 from fastmlp.network import Network
 
 BLOCK_ROWS = 512  # rows that go through the network at once; a larger batch goes in several blocks
@@ -58,10 +59,11 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     ERROR_BELOW,
     ACTIVATION,
     SLOPE,
+    DROPPED,
     COST_BEFORE,
     TILES_BEFORE,
     FIELDS,
-) = range(19)
+) = range(20)
 BACKWARD = OUTPUTS
 
 
@@ -165,7 +167,9 @@ class Layout:
             below = record[OUTPUT] = record[ERROR] = self._take(record[OUT_PANELS] * stride)
             if training and index < len(records) - 1:
                 record[ERROR] = self._take(record[OUT_PANELS] * stride)
-                if ACTIVATIONS[self.network.activations[index]].derivative is None:
+                if self.network.dropout:
+                    record[DROPPED] = round(self.network.dropout[index] * RESOLUTION)
+                if record[DROPPED] > 0 or ACTIVATIONS[self.network.activations[index]].derivative is None:
                     record[SLOPE] = self._take(record[OUT_PANELS] * stride) - record[OUTPUT]
             if training and index > 0:
                 transposed_rows = max(padded_rows(record[OUTPUTS]), record[OUT_PANELS] * self.lanes)
@@ -206,6 +210,14 @@ class Layout:
             return self.plan
         plan = self.plan.copy()
         plan[HEAD:].reshape(-1, FIELDS)[:, [INPUT, OUTPUT, ERROR]] += thread * self._block_size
+        return plan
+
+    def undropped_plan(self) -> np.ndarray:
+        """Return the plan without dropout."""
+        if not self.layers[:, DROPPED].any():
+            return self.plan
+        plan = self.plan.copy()
+        plan[HEAD:].reshape(-1, FIELDS)[:, DROPPED] = 0
         return plan
 
     def _panel_view(self, start, stride, rows, panels):

@@ -11,6 +11,7 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, register_model, unbox
 
 from fastmlp.cpu.clip import clipped_scale, same_scale
+from fastmlp.cpu.dropout import drop, drop_nothing
 from fastmlp.cpu.elementwise import make_activate, make_multiply_by_derivative
 from fastmlp.cpu.output import (
     SOFTMAX_CODES,
@@ -50,7 +51,7 @@ class Program:
     softmax_error : kernel
         Of the losses of a softmax.
     regularises : bool
-        Whether it has the L1 penalty and the bound of the gradient's norm.
+        Whether it has dropout, the L1 penalty and the bound of the gradient's norm.
 
     Attributes
     ----------
@@ -70,6 +71,7 @@ class Program:
         self.step_constants = make_step_constants([UPDATES[update] for update in updates])
         self.update_parameters = make_update_parameters([UPDATES[update] for update in updates], regularises)
         self.clipped_scale = clipped_scale if regularises else same_scale
+        self.drop = drop if regularises else drop_nothing
         formulas = [LOSSES[loss] for loss in losses]
         self.loss_codes = {loss: code for code, loss in enumerate(losses)} | SOFTMAX_CODES
         self.unit_error, self.single_unit_error = make_unit_errors(formulas)
@@ -109,6 +111,6 @@ def program_of(network: Network, update: str = "gradient", regularises: bool = F
         set(network.activations[:-1]) <= set(activations.CLASSIC)
         and network.loss in (*losses.CLASSIC, "log_loss")
         and update in ("gradient", *updates.CLASSIC)
-        and not regularises
+        and not (regularises or any(network.dropout))
     )
     return CLASSIC_PROGRAM if classic else FULL_PROGRAM

@@ -3,6 +3,7 @@
 Gather the rows, forward through all layers, loss and output error, errors back through all layers.
 """
 
+import numpy as np
 from numba import types
 from numba.extending import overload
 
@@ -32,6 +33,7 @@ from fastmlp.cpu.layout import (
 from fastmlp.cpu.multiply import edge, parts_of, rows_product
 from fastmlp.cpu.output import output_error
 from fastmlp.cpu.target import PANELS
+from fastmlp.formulas.random import random_bits
 
 
 @inlined
@@ -110,8 +112,11 @@ def activate_rows(program, memory, plan, layer, span):
 
 
 @inlined
-def forward_rows(program, memory, plan, X, order, span):
-    """Take rows X[order[span[0] : span[1]]] to the preactivations of the output."""
+def forward_rows(program, memory, plan, X, order, span, first_row, key):
+    """Take rows X[order[span[0] : span[1]]] to the preactivations of the output.
+
+    first_row: of the block in its batch; key: of the step's random numbers.
+    """
     n_layers = plan[N_LAYERS]
     for index in range(n_layers):
         layer = record_of(index)
@@ -121,6 +126,7 @@ def forward_rows(program, memory, plan, X, order, span):
             dense(memory, plan, layer, span)
         if index < n_layers - 1:
             activate_rows(program, memory, plan, layer, span)
+            program.drop(memory, plan, layer, span, first_row, random_bits(key, np.uint64(index)))
 
 
 @inlined
@@ -139,9 +145,12 @@ def backward_rows(program, memory, plan, span):
 
 
 @inlined
-def train_rows(program, memory, row_losses, plan, X, targets, weights, order, span, parameter):
-    """Run phase A for rows X[order[span[0] : span[1]]]: activations, row losses and errors, all left in the buffers."""
-    forward_rows(program, memory, plan, X, order, span)
+def train_rows(program, memory, row_losses, plan, X, targets, weights, order, span, first_row, key, parameter):
+    """Run phase A for rows X[order[span[0] : span[1]]]: activations, row losses and errors, all left in the buffers.
+
+    first_row, key: as for `forward_rows`.
+    """
+    forward_rows(program, memory, plan, X, order, span, first_row, key)
     last = record_of(plan[N_LAYERS] - 1)
     args = (plan[last + OUTPUT], plan[ROW_STRIDE], targets, weights, order, span, plan[last + OUTPUTS])
     output_error(program, plan[LOSS], memory, row_losses, plan[CHOSEN], args, parameter)

@@ -14,6 +14,7 @@ from numba import types
 
 from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swap_if, pause
 from fastmlp.cpu.compile import inlined, kernel
+from fastmlp.cpu.dropout import key_of_step
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, FIRST_DENSE, TILES, UNITS
 from fastmlp.cpu.parameters import add_gradients, chunk_edge, update_tiles
 from fastmlp.cpu.rows import train_rows
@@ -21,7 +22,7 @@ from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 
 LINE = 8  # int64 numbers to a line of the cache
 BARRIER = 0
-FIRST_ROW, LAST_ROW, BATCH, UPDATE, STEP, TEAM, BASE = range(LINE, LINE + 7)  # the job
+FIRST_ROW, LAST_ROW, BATCH, UPDATE, STEP, TEAM, BASE, SEED = range(LINE, LINE + 8)  # the job
 TICKET = 2 * LINE  # the next unit of parameters
 HELPERS = 3 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
 IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
@@ -112,6 +113,7 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
     )
     sums = (1.0 / weight_sum, program.step_constants(update[0], hyperparameters, step))
     row_losses, penalties = numbers[ROW_LOSSES:RATES], numbers[PENALTIES : PENALTIES + plan[TILES]]
+    key = key_of_step(control[SEED], step)
     chunks = plan[CHUNKS]
     apart = team == 2 and chunks == 2
     clipping = numbers[MAX_NORM] > 0.0
@@ -124,7 +126,8 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
         rows = min(BLOCK_ROWS, last - start)
         block_order = order[start : start + rows]
         span = (chunk_edge(rows, team, thread), chunk_edge(rows, team, thread + 1))
-        train_rows(program, memory, row_losses, plan, X, targets, weights, block_order, span, numbers[LOSS_PARAMETER])
+        parameter, row = numbers[LOSS_PARAMETER], start - first
+        train_rows(program, memory, row_losses, plan, X, targets, weights, block_order, span, row, key, parameter)
         if not apart:
             if thread == 0:
                 atomic_store(control, TICKET, 0)

@@ -17,6 +17,7 @@ from fastmlp.estimators.combinations import check_combinations, check_full_batch
 from fastmlp.estimators.inputs import (
     as_rows,
     check_continues,
+    dropout_rates,
     hidden_activations,
     hidden_widths,
     unchanged_on_error,
@@ -73,6 +74,7 @@ class BaseMLP(BaseEstimator, ABC):
         "gradient_tol": [Interval(Real, 0, None, closed="left"), None],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "scale_alpha": ["boolean"],
+        "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
     }
 
     def __init__(
@@ -111,6 +113,7 @@ class BaseMLP(BaseEstimator, ABC):
         gradient_tol: float | None = None,
         l1_ratio: float = 0.0,
         scale_alpha: bool = True,
+        dropout: float | Sequence[float] = 0.0,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -145,6 +148,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.gradient_tol = gradient_tol
         self.l1_ratio = l1_ratio
         self.scale_alpha = scale_alpha
+        self.dropout = dropout
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
@@ -176,6 +180,7 @@ class BaseMLP(BaseEstimator, ABC):
             check_combinations(self)
             hidden = hidden_widths(self.hidden_layer_sizes)
             activations = hidden_activations(self.activation, len(hidden))
+            dropout = dropout_rates(self.dropout, len(hidden))
             if partial and self.early_stopping:
                 raise ValueError("partial_fit does not support early_stopping=True")
             continues = hasattr(self, "coefs_") and (self.warm_start or partial)
@@ -198,7 +203,7 @@ class BaseMLP(BaseEstimator, ABC):
                 check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
             activation, *loss = self._output()
             scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
-            network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha)
+            network = Network(widths, (*activations, activation), *loss, scale_alpha, dropout)
 
             random_state = check_random_state(self.random_state)
             if continues:
@@ -260,6 +265,8 @@ class BaseMLP(BaseEstimator, ABC):
                     return float(self._score_output(y_held_out, targets_held_out, output, weight_held_out))
 
             engine.load(X, targets, weight)
+            if network.dropout:
+                engine.seed = int(random_state.randint(np.iinfo(np.int32).max))
             engine.set_parameters(*parameters)
             if optimizer.state is None:
                 engine.set_state(np.zeros((optimizer.n_slots, network.n_parameters), X.dtype))

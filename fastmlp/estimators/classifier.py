@@ -38,11 +38,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss : {"log_loss", "squared_error", "hinge"}, default="log_loss"
         What is minimised: minus the logarithm of the probability of a row's class; half of the squared error of the
         probabilities of all classes (for multilabel targets, of each label and its opposite), also called the Brier
-        score [17]_; or the hinge of each output, 1 for its class and -1 for all others [18]_, with an output layer
+        score [18]_; or the hinge of each output, 1 for its class and -1 for all others [19]_, with an output layer
         without activation and so without probabilities.
     label_smoothing : float, default=0.0
         How much of the target of the "log_loss" is shared out among all classes alike, in [0, 1): a row's own class
-        gets 1 - label_smoothing + label_smoothing / n_classes [19]_.
+        gets 1 - label_smoothing + label_smoothing / n_classes [20]_.
 
     Attributes
     ----------
@@ -65,9 +65,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     References
     ----------
     %REFERENCES%
-    .. [17] Brier, G. W. (1950). Verification of forecasts expressed in terms of probability. Monthly Weather Review 78.
-    .. [18] Cortes, C., Vapnik, V. (1995). Support-vector networks. Machine Learning 20, 273-297.
-    .. [19] Szegedy, C. et al. (2015). Rethinking the Inception architecture for computer vision. arXiv:1512.00567.
+    .. [18] Brier, G. W. (1950). Verification of forecasts expressed in terms of probability. Monthly Weather Review 78.
+    .. [19] Cortes, C., Vapnik, V. (1995). Support-vector networks. Machine Learning 20, 273-297.
+    .. [20] Szegedy, C. et al. (2015). Rethinking the Inception architecture for computer vision. arXiv:1512.00567.
 
     Examples
     --------
@@ -127,6 +127,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         gradient_tol: float | None = None,
         l1_ratio: float = 0.0,
         scale_alpha: bool = True,
+        dropout: float | Sequence[float] = 0.0,
     ) -> None:
         self.loss, self.label_smoothing = loss, label_smoothing
         super().__init__(
@@ -163,6 +164,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             gradient_tol=gradient_tol,
             l1_ratio=l1_ratio,
             scale_alpha=scale_alpha,
+            dropout=dropout,
         )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPClassifier":

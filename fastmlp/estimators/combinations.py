@@ -1,5 +1,6 @@
 """Checks of parameters against each other, before anything is computed."""
 
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from fastmlp.formulas.schedules import SCHEDULES
@@ -25,6 +26,8 @@ def check_combinations(estimator: BaseEstimator) -> None:
     solver, learning_rate = estimator.solver, estimator.learning_rate
     if solver == "lbfgs":
         wrong = [name for name, off in OF_STOCHASTIC_SOLVERS.items() if parameters[name] != off]
+        if np.any(estimator.dropout):
+            wrong.append("dropout")
         if callable(learning_rate) or learning_rate in SCHEDULES:
             wrong.insert(0, "learning_rate")
         if wrong:

@@ -101,6 +101,10 @@ l1_ratio : float, default=0.0
 scale_alpha : bool, default=True
     Whether the penalty is divided by the rows of a batch (or the sum of their weights), as in scikit-learn. False: it
     is the same for any batch size.
+dropout : float or sequence of float, default=0.0
+    The part of the hidden units that are silent in training, one rate for all hidden layers or one for each, in [0, 1):
+    drawn anew for each row and step, the activations of the others divided by 1 - rate [17]_. `loss_curve_` is the loss
+    with dropout. Predictions, and the validation score, use all units. Not for "lbfgs".
 """
 
 ATTRIBUTES = """\
@@ -172,6 +176,8 @@ REFERENCES = """\
 .. [15] Pascanu, R., Mikolov, T., Bengio, Y. (2013). On the difficulty of training recurrent neural networks. ICML.
 .. [16] Daubechies, I., Defrise, M., De Mol, C. (2004). An iterative thresholding algorithm for linear inverse problems
    with a sparsity constraint. Communications on Pure and Applied Mathematics 57, 1413-1457.
+.. [17] Srivastava, N., Hinton, G. E., Krizhevsky, A., Sutskever, I., Salakhutdinov, R. (2014). Dropout: a simple way to
+   prevent neural networks from overfitting. Journal of Machine Learning Research 15, 1929-1958.
 """
 
 

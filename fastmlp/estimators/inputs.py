@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.sparse import issparse
@@ -67,6 +67,29 @@ def hidden_activations(activation: object, n_hidden: int) -> tuple[str, ...]:
             "each hidden layer, or one for all."
         )
     return names
+
+
+def dropout_rates(dropout: object, n_hidden: int) -> tuple[float, ...]:
+    """Return the parameter as a rate for each of so many hidden layers; empty where all are 0.
+
+    Raises
+    ------
+    TypeError
+        If a rate is not a number.
+    ValueError
+        If a rate is not in [0, 1), or there are several and not one for each hidden layer.
+    """
+    rates = tuple(dropout) if hasattr(dropout, "__iter__") else (dropout,) * n_hidden
+    if not all(isinstance(rate, Real) and not isinstance(rate, bool) for rate in rates):
+        raise TypeError(f"dropout must be a number or numbers, got {dropout!r}.")
+    if not all(0 <= rate < 1 for rate in rates):
+        raise ValueError(f"dropout must be in [0, 1), got {dropout!r}.")
+    if len(rates) != n_hidden:
+        raise ValueError(
+            f"dropout={dropout!r} has {len(rates)} rates, but hidden_layer_sizes {n_hidden} layers: give one for each "
+            "hidden layer, or one number for all."
+        )
+    return tuple(map(float, rates)) if any(rates) else ()
 
 
 def validated_weight(sample_weight: object, X: object, dtype: np.dtype) -> np.ndarray | None:

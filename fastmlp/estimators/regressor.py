@@ -121,6 +121,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         gradient_tol: float | None = None,
         l1_ratio: float = 0.0,
         scale_alpha: bool = True,
+        dropout: float | Sequence[float] = 0.0,
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -157,6 +158,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             gradient_tol=gradient_tol,
             l1_ratio=l1_ratio,
             scale_alpha=scale_alpha,
+            dropout=dropout,
         )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
