@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,34 @@ class Network:
     def n_parameters(self) -> int:
         """The number of weights and biases."""
         return sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.widths))
+
+
+class Augmentation(NamedTuple):
+    """What is done to rows as they are gathered for a step.
+
+    Attributes
+    ----------
+    jitter : float, default=0.0
+        The deviation of normal noise that is added to each number.
+    drop_features : float, default=0.0
+        The part of the numbers that become 0, in [0, 1).
+    mixup : float, default=0.0
+        The parameter of the Beta distribution that says how much of a row is mixed with its neighbour in the batch;
+        0.0 for no mixing.
+    """
+
+    jitter: float = 0.0
+    drop_features: float = 0.0
+    mixup: float = 0.0
+
+    def parts(self, seed: int, first_step: int, n_steps: int) -> np.ndarray:
+        """Return which part of a row stays its own in each step, of shape (n_steps,)."""
+        if self.mixup == 0:
+            return np.ones(n_steps)
+        return np.random.default_rng([seed, first_step]).beta(self.mixup, self.mixup, n_steps)
+
+
+NO_AUGMENTATION = Augmentation()
 
 
 def flatten(coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> np.ndarray:

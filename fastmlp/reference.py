@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import expit, ndtr, xlogy
+from scipy.special import expit, ndtr, ndtri, xlogy
 
-from fastmlp.network import Network, flatten, unflatten
+from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
 
 if TYPE_CHECKING:
     from fastmlp.training.optimizers import Update
@@ -86,9 +86,15 @@ class Engine:
     def close(self) -> None:
         """Release what the engine holds."""
 
-    def load(self, X: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None) -> None:
+    def load(
+        self,
+        X: np.ndarray,
+        targets: np.ndarray,
+        sample_weight: np.ndarray | None,
+        augmentation: Augmentation = NO_AUGMENTATION,
+    ) -> None:
         """Take the training rows, of shapes (n, n_features), (n, n_outputs or 1) and (n,)."""
-        self.X, self.targets, self.sample_weight = X, targets, sample_weight
+        self.X, self.targets, self.sample_weight, self.augmentation = X, targets, sample_weight, augmentation
 
     def set_parameters(self, coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> None:
         """Copy the weights and biases in."""
@@ -110,6 +116,8 @@ class Engine:
         """Take one step for each `batch_size` rows of `order`; return the mean loss of a row, each at its own step."""
         total = 0.0
         with np.errstate(all="ignore"):
+            self.own_parts = self.augmentation.parts(self.seed, update.step + 1, -(-len(order) // batch_size))
+            self.first_step = update.step + 1
             for number, start in enumerate(range(0, len(order), batch_size)):
                 rows = order[start : start + batch_size]
                 if update.rates is not None:
@@ -141,6 +149,23 @@ class Engine:
             if update.name == "sgd":
                 self.state[0, :weights] += (self.parameters[:weights] - moved) / _ahead(update)
         return loss
+
+    def _augmented(self, rows: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return features, targets and weights of a batch as the step sees them."""
+        X, targets, weight = self.X[rows], self.targets[rows], self._weights(rows)
+        if self.augmentation == NO_AUGMENTATION:
+            return X, targets, weight
+        if self.augmentation.mixup > 0:
+            own = self.dtype.type(self.own_parts[step - self.first_step])
+            blocks = [np.arange(start, min(start + BLOCK_ROWS, len(rows))) for start in range(0, len(rows), BLOCK_ROWS)]
+            neighbour = np.concatenate([np.roll(block, -1) for block in blocks])
+            X, targets, weight = (own * values + (1 - own) * values[neighbour] for values in (X, targets, weight))
+        if self.augmentation.jitter > 0:
+            X = X + self.augmentation.jitter * ndtri(uniform_numbers(self.seed, step, 1 << 32, X.shape))
+        if self.augmentation.drop_features > 0:
+            kept = uniform_numbers(self.seed, step, (1 << 32) + 1, X.shape) > self.augmentation.drop_features
+            X = np.where(kept, X, 0)
+        return X.astype(self.dtype), targets, weight
 
     def _dropout(self, layer: int, shape: tuple[int, int], step: int) -> np.ndarray:
         """Return what activations of a hidden layer are multiplied by: 0, or 1 / (1 - rate)."""
@@ -185,15 +210,14 @@ class Engine:
         The gradient has no part of the L1 penalty, which is a step of its own.
         """
         coefs, intercepts = self.get_parameters()
-        targets = self.targets[rows]
-        weight = self._weights(rows)
+        X, targets, weight = self._augmented(rows, step)
         weight_sum = weight.sum()
         if weight_sum == 0:
             return 0.0, None
         if not self.network.scale_alpha:
             alpha = alpha * weight_sum
         l1, alpha = alpha * l1_ratio, alpha * (1 - l1_ratio)
-        activations, derivatives = [self.X[rows]], []
+        activations, derivatives = [X], []
         for layer, name in enumerate(self.network.activations):
             preactivation = activations[layer] @ coefs[layer] + intercepts[layer]
             activation = ACTIVATIONS[name](preactivation)
@@ -319,6 +343,7 @@ def output_error(loss: str, targets: np.ndarray, output: np.ndarray, parameter: 
 
 
 RESOLUTION = 1 << 23
+BLOCK_ROWS = 512  # rows are mixed with rows of their block of a batch
 
 
 def uniform_numbers(seed: int, step: int, stream: int, shape: tuple[int, int]) -> np.ndarray:

@@ -25,7 +25,7 @@ from fastmlp.cpu.threads import resolve_threads
 from fastmlp.formulas import updates
 from fastmlp.formulas.activations import ACTIVATIONS, CLASSIC
 from fastmlp.formulas.losses import LOSSES
-from fastmlp.network import Network, flatten, unflatten
+from fastmlp.network import Augmentation, Network, flatten, unflatten
 from fastmlp.training.optimizers import Update
 
 OUTPUTS = {"squared_error": "identity", "poisson": "exp", "binary_log_loss": "logistic", "log_loss": "softmax"}
@@ -67,10 +67,12 @@ def make_problem(network, n_rows, dtype=np.float64, seed=0):
 def run(
     kind, network, problem, dtype, *, batch=32, update="adam", epochs=2, n_threads=1, weighted=True, csr=False, **more
 ):
-    """Return losses, flat parameters and state after some epochs; more: of the update."""
+    """Return losses, flat parameters and state after some epochs; more: of the update, or augmentation."""
+    augmentation = Augmentation(**more.pop("augment", {}))
     X, targets, weight, parameters = problem
     with kind(network, np.dtype(dtype), n_threads) as engine:
-        engine.load(sparse.csr_array(X) if csr else X, targets, weight if weighted else None)
+        engine.load(sparse.csr_array(X) if csr else X, targets, weight if weighted else None, augmentation)
+        engine.seed = 5
         engine.set_parameters(*parameters)
         engine.set_state(np.zeros((updates.UPDATES[update].n_slots, network.n_parameters), dtype))
         order = np.random.default_rng(1).permutation(len(X))
@@ -217,6 +219,39 @@ def test_outputs_of_a_network_in_training_have_no_dropout():
         engine.load(X, targets, weight)
         engine.set_parameters(*parameters)
         np.testing.assert_allclose(engine.forward(X), reference.forward(network, *parameters, X), rtol=1e-12)
+
+
+AUGMENTATIONS = [
+    {"jitter": 0.5},
+    {"drop_features": 0.3},
+    {"mixup": 0.4},
+    {"jitter": 0.1, "drop_features": 0.1, "mixup": 1.0},
+]
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "soft_log_loss", "binary_squared_error", "soft_binary_log_loss"])
+@pytest.mark.parametrize("batch", [33, 2 * BLOCK_ROWS + 5])
+@pytest.mark.parametrize("augment", AUGMENTATIONS, ids=str)
+def test_augmentation(augment, batch, loss):
+    assert_same_training(make_network((6, 18, 3), loss), 2 * BLOCK_ROWS + 40, batch=batch, augment=augment)
+
+
+@pytest.mark.parametrize("augment", AUGMENTATIONS, ids=str)
+@pytest.mark.parametrize("n_features", [1, 7, 8, 9, 40])
+def test_augmentation_of_any_number_of_features(n_features, augment):
+    network = make_network((n_features, 18, 1), "soft_binary_log_loss")
+    for settings in ({"weighted": False}, {"dtype": np.float32, "rtol": 5e-4}):
+        assert_same_training(network, 75, augment=augment, **settings)
+
+
+@pytest.mark.parametrize("widths", [(9, 40, 17, 3), (9, 3)])
+@pytest.mark.parametrize("batch", [50, 100])
+def test_augmentation_has_the_same_bits_in_teams(batch, widths, monkeypatch):
+    network = make_network(widths)
+    problem = make_problem(network, 203, np.float32)
+    repeats = dict.fromkeys((2, 3), 3)
+    settings = {"batch": batch, "epochs": 4, "augment": AUGMENTATIONS[-1]}
+    assert_same_bits_in_teams(monkeypatch, network, problem, np.float32, 2, repeats, **settings)
 
 
 def test_norm_of_the_last_gradient():

@@ -42,6 +42,7 @@ NEW_PARAMETERS = {
     "l1_ratio": 0.0,
     "scale_alpha": True,
     "dropout": 0.0,
+    "augment": None,
 }
 NEW_PARAMETERS_OF = {
     "MLPClassifier": NEW_PARAMETERS | {"loss": "log_loss", "label_smoothing": 0.0},

@@ -11,8 +11,9 @@ from fastmlp.formulas import elementary
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.losses import LOSSES, cross_entropy
 from fastmlp.formulas.penalties import soft_threshold
+from fastmlp.formulas.random import normal_quantile, random_bits, uniform
 from fastmlp.formulas.updates import UPDATES
-from fastmlp.reference import SELU
+from fastmlp.reference import SELU, uniform_numbers
 
 DTYPES = [np.float32, np.float64]
 fast_root = elementary.formula(lambda x: elementary.fast_root(x))
@@ -240,6 +241,25 @@ def test_rate_of_adagrad_is_that_of_its_next_step():
     constants = update.begin((0.01, 0.9, 0.9, 1e-8), 5)
     _, square, _ = update.step(0.0, 3.0, 7.0, 0.0, constants)
     assert update.rate(square, square, constants) == pytest.approx(0.01 / 4, rel=1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_normal_quantile(dtype):
+    middle = np.linspace(2.0**-24, 1 - 2.0**-24, 4096, dtype=dtype)
+    p = np.concatenate([middle, np.geomspace(1e-7, 0.1, 64, dtype=dtype)])
+    expected = scipy.special.ndtri(p.astype(np.float64))
+    rtol = 20 * np.finfo(dtype).eps
+    np.testing.assert_allclose(on_registers(normal_quantile, p), expected, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose([normal_quantile(one) for one in p], expected, rtol=rtol, atol=rtol)
+
+
+def test_uniform_numbers_are_those_of_numpy():
+    """The same stream, in another text: `reference` has it in NumPy."""
+    expected = uniform_numbers(11, 5, 2, (3, 4))
+    key = np.uint64(random_bits(np.uint64(random_bits(np.uint64(11), np.uint64(5))), np.uint64(2)))
+    got = [[uniform(key, np.uint64(row << 20) + np.uint64(unit)) for unit in range(4)] for row in range(3)]
+    np.testing.assert_array_equal(got, expected)
+    assert len(np.unique(expected)) == 12
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

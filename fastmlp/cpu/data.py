@@ -9,10 +9,16 @@ from fastmlp.network import Network
 
 
 def encode(
-    network: Network, dtype: np.dtype, rows: int, n_threads: int, dense_input: bool, training: bool = True
+    network: Network,
+    dtype: np.dtype,
+    rows: int,
+    n_threads: int,
+    dense_input: bool,
+    training: bool = True,
+    target_columns: int = 0,
 ) -> Layout:
     """Return the layout of a network with the codes of its activations and its loss."""
-    layout = Layout(network, dtype, rows, n_threads, dense_input, training)
+    layout = Layout(network, dtype, rows, n_threads, dense_input, training, target_columns)
     program = program_of(network)
     layout.layers[:-1, ACTIVATION] = [program.codes[name] for name in network.activations[:-1]]
     layout.plan[LOSS] = program.loss_codes[network.loss]

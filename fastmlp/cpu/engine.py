@@ -7,7 +7,7 @@ from scipy import sparse
 
 from fastmlp.cpu import step
 from fastmlp.cpu.compile import entry
-from fastmlp.cpu.data import as_kernel_input, encode, read_only
+from fastmlp.cpu.data import as_kernel_input, encode
 from fastmlp.cpu.forward import forward_packed
 from fastmlp.cpu.layout import BLOCK_ROWS, FIRST, GRADIENT
 from fastmlp.cpu.parameters import UPDATE_CODES
@@ -15,10 +15,12 @@ from fastmlp.cpu.program import program_of
 from fastmlp.cpu.step import (
     ALPHA,
     BATCH,
+    DROPPED_FEATURES,
     FIRST_ROW,
     GRADIENT_NORM,
     HELPERS,
     HYPERPARAMETERS,
+    JITTER,
     L1_RATIO,
     LAST_ROW,
     LINE,
@@ -26,6 +28,7 @@ from fastmlp.cpu.step import (
     LOSS_SUM,
     MAX_NORM,
     MOST_BATCHES,
+    OWN_PARTS,
     PENALTIES,
     RATES,
     SEED,
@@ -35,7 +38,7 @@ from fastmlp.cpu.step import (
 )
 from fastmlp.cpu.threads import Pace, Team, resolve_threads
 from fastmlp.formulas.updates import UPDATES
-from fastmlp.network import Network, flatten, unflatten
+from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
 
 work = entry(step.work)
 
@@ -75,16 +78,34 @@ class Engine:
             self._team = None
 
     def load(
-        self, X: np.ndarray | sparse.csr_array, targets: np.ndarray, sample_weight: np.ndarray | None = None
+        self,
+        X: np.ndarray | sparse.csr_array,
+        targets: np.ndarray,
+        sample_weight: np.ndarray | None = None,
+        augmentation: Augmentation = NO_AUGMENTATION,
     ) -> None:
-        """Take the rows to train on: X (n, features) dense or CSR, targets (n, columns), sample_weight (n,) or None."""
+        """Take the rows to train on: X (n, features) dense or CSR, targets (n, columns), sample_weight (n,) or None.
+
+        Sparse rows cannot be augmented.
+        """
+        self._augmentation = augmentation
         self._n_rows = X.shape[0]
         self._capacity = min(self._n_rows, BLOCK_ROWS)
-        self._layout = encode(self.network, self.dtype, self._n_rows, self.n_threads, isinstance(X, np.ndarray))
-        self._order = np.empty(self._n_rows, dtype=np.int64)
+        columns = targets.shape[1] if augmentation.mixup > 0 else 0
+        self._layout = encode(
+            self.network,
+            self.dtype,
+            self._n_rows,
+            self.n_threads,
+            isinstance(X, np.ndarray),
+            target_columns=columns,
+        )
+        order = np.append(np.empty(self._n_rows, dtype=np.int64), np.arange(BLOCK_ROWS))
+        self._order = order[: self._n_rows]
         self._control = np.zeros(HELPERS + (self.n_threads + 1) * LINE, dtype=np.int64)
         self._numbers = np.zeros(PENALTIES + 2 * self._layout.n_tiles)
         self._numbers[LOSS_PARAMETER] = self.network.loss_parameter
+        self._numbers[[JITTER, DROPPED_FEATURES]] = augmentation.jitter, augmentation.drop_features
         weights = np.empty(0, dtype=self.dtype) if sample_weight is None else sample_weight
         self._arguments = (
             self._layout.memory,
@@ -92,9 +113,9 @@ class Engine:
             self._layout.plan,
             self._control,
             as_kernel_input(X),
-            read_only(np.ascontiguousarray(targets).reshape(-1)),
-            read_only(np.ascontiguousarray(weights)),
-            self._order,
+            np.require(targets, requirements=["C", "W"]).reshape(-1),  # the type of a slice of the buffer
+            np.require(weights, requirements=["C", "W"]),
+            order,
         )
 
     def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
@@ -141,6 +162,7 @@ class Engine:
         control[BATCH], control[UPDATE], control[STEP] = batch_size, update, first_step
         control[SEED], numbers[LOSS_SUM] = self.seed, 0.0
         numbers[[ALPHA, WEIGHT_ALPHA]] = (alpha, 0.0) if self.network.scale_alpha else (0.0, alpha)
+        own_parts = self._augmentation.parts(self.seed, first_step, -(-self._n_rows // batch_size))
         row = 0
         while row < self._n_rows:
             wanted, batches = self._pace.next()
@@ -150,6 +172,8 @@ class Engine:
             measured = wanted == 1 or not self._gather_team(wanted)
             batches = min(batches, MOST_BATCHES) if measured else 1
             steps = slice(row // batch_size, min(row // batch_size + batches, -(-self._n_rows // batch_size)))
+            if self._augmentation.mixup > 0:
+                numbers[OWN_PARTS : OWN_PARTS + steps.stop - steps.start] = own_parts[steps]
             numbers[RATES : RATES + steps.stop - steps.start] = rates if isinstance(rates, float) else rates[steps]
             control[FIRST_ROW] = row
             control[LAST_ROW] = row = min(self._n_rows, row + batches * batch_size)
@@ -176,7 +200,8 @@ class Engine:
         self._order[:] = order
         code = UPDATE_CODES[update.name]
         self._n_slots = UPDATES[update.name].n_slots
-        self._program = program_of(self.network, update.name, update.max_norm > 0 or update.l1_ratio > 0)
+        more = update.max_norm > 0 or update.l1_ratio > 0 or self._augmentation != NO_AUGMENTATION
+        self._program = program_of(self.network, update.name, more)
         numbers, constants = self._numbers, update.constants
         numbers[HYPERPARAMETERS : HYPERPARAMETERS + len(constants)] = constants
         numbers[L1_RATIO], numbers[MAX_NORM] = update.l1_ratio, update.max_norm

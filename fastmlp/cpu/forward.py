@@ -10,6 +10,7 @@ from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, widt
 from fastmlp.cpu.layout import (
     BIAS,
     BLOCK_ROWS,
+    HEAD,
     N_LAYERS,
     OUTPUT,
     OUTPUTS,
@@ -22,7 +23,7 @@ from fastmlp.cpu.layout import (
 )
 from fastmlp.cpu.output import RAW
 from fastmlp.cpu.program import program_of
-from fastmlp.cpu.rows import forward_rows, gather
+from fastmlp.cpu.rows import first_layer, forward_rows, gather
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.network import Network
@@ -50,7 +51,8 @@ def forward_blocks(program, out, memory, plan, X, order, block_rows, loss):
     n_outputs, row_stride = plan[last + OUTPUTS], plan[ROW_STRIDE]
     for start in range(0, order.size, block_rows):
         rows = min(block_rows, order.size - start)
-        forward_rows(program, memory, plan, X, order[start : start + rows], (0, rows), 0, np.uint64(0))
+        first_layer(memory, plan, HEAD, X, order[start : start + rows], (0, rows))
+        forward_rows(program, memory, plan, (0, rows), 0, np.uint64(0))
         if loss != RAW:
             program.output_activation(loss, memory, plan[last + OUTPUT], row_stride, (0, rows), n_outputs)
         for row in range(rows):

@@ -39,8 +39,10 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     LOSS,
     COST,
     TILES,
+    OWN_TARGETS,
+    OWN_WEIGHTS,
     HEAD,
-) = range(15)
+) = range(17)
 # the record of a layer: seven fields of the product of its forward pass, the same seven of its backward pass, and more
 (
     INPUTS,
@@ -93,7 +95,8 @@ class Layout:
     Parameters, both moments and the gradient have one layout; FIRST, SECOND and GRADIENT are the distances. With
     OTHER_GRADIENT, the distance of another gradient, a batch may be summed in two chunks of rows. To train,
     all threads work on one block of rows. To predict (`training` false), each has a block of its own, and there is
-    place for the parameters and activations only, which hold no numbers yet.
+    place for the parameters and activations only, which hold no numbers yet. With `target_columns`, there is place for
+    targets and weights of a block's rows, for rows that are mixed.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class Layout:
         n_threads: int,
         dense_input: bool = True,
         training: bool = True,
+        target_columns: int = 0,
     ):
         self.network, self.dtype, self.lanes = network, np.dtype(dtype), lanes_of(dtype)
         head, self._size, self.n_tiles, self._batch_rows = [0] * HEAD, 0, 0, 0
@@ -127,6 +131,9 @@ class Layout:
             for record in records:
                 record[NO_BIAS] = head[ZEROS]
             head[CHOSEN] = self._take(2 * BLOCK_ROWS)
+            if target_columns > 0:
+                head[OWN_TARGETS] = self._take(target_columns * BLOCK_ROWS)
+                head[OWN_WEIGHTS] = self._take(BLOCK_ROWS)
         else:
             self._take(self._block_size * (n_threads - 1))
         self._take(self.lanes * self.lanes)  # what reads several rows at once may read beyond the end

@@ -10,6 +10,7 @@ from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, register_model, unbox
 
+from fastmlp.cpu.augment import augment_rows, keep_rows
 from fastmlp.cpu.clip import clipped_scale, same_scale
 from fastmlp.cpu.dropout import drop, drop_nothing
 from fastmlp.cpu.elementwise import make_activate, make_multiply_by_derivative
@@ -51,7 +52,7 @@ class Program:
     softmax_error : kernel
         Of the losses of a softmax.
     regularises : bool
-        Whether it has dropout, the L1 penalty and the bound of the gradient's norm.
+        Whether it has augmentation, dropout, the L1 penalty and the bound of the gradient's norm.
 
     Attributes
     ----------
@@ -71,6 +72,7 @@ class Program:
         self.step_constants = make_step_constants([UPDATES[update] for update in updates])
         self.update_parameters = make_update_parameters([UPDATES[update] for update in updates], regularises)
         self.clipped_scale = clipped_scale if regularises else same_scale
+        self.augment = augment_rows if regularises else keep_rows
         self.drop = drop if regularises else drop_nothing
         formulas = [LOSSES[loss] for loss in losses]
         self.loss_codes = {loss: code for code, loss in enumerate(losses)} | SOFTMAX_CODES

@@ -16,6 +16,7 @@ from fastmlp.cpu.layout import (
     CHOSEN,
     ERROR_BELOW,
     FIRST_DENSE,
+    HEAD,
     IN_PANELS,
     INPUT,
     INPUTS,
@@ -24,6 +25,8 @@ from fastmlp.cpu.layout import (
     OUT_PANELS,
     OUTPUT,
     OUTPUTS,
+    OWN_TARGETS,
+    OWN_WEIGHTS,
     ROW_STRIDE,
     SLOPE,
     WEIGHT,
@@ -112,16 +115,14 @@ def activate_rows(program, memory, plan, layer, span):
 
 
 @inlined
-def forward_rows(program, memory, plan, X, order, span, first_row, key):
-    """Take rows X[order[span[0] : span[1]]] to the preactivations of the output.
+def forward_rows(program, memory, plan, span, first_row, key):
+    """Take rows span[0] to span[1], which `first_layer` has seen, to the preactivations of the output.
 
     first_row: of the block in its batch; key: of the step's random numbers.
     """
     n_layers = plan[N_LAYERS]
     for index in range(n_layers):
         layer = record_of(index)
-        if index == 0:
-            first_layer(memory, plan, layer, X, order, span)
         if index >= plan[FIRST_DENSE]:
             dense(memory, plan, layer, span)
         if index < n_layers - 1:
@@ -145,12 +146,20 @@ def backward_rows(program, memory, plan, span):
 
 
 @inlined
-def train_rows(program, memory, row_losses, plan, X, targets, weights, order, span, first_row, key, parameter):
-    """Run phase A for rows X[order[span[0] : span[1]]]: activations, row losses and errors, all left in the buffers.
+def train_rows(program, memory, row_losses, plan, X, targets, weights, orders, span, chance, changes, parameter):
+    """Run phase A for rows span[0] to span[1] of a block: activations, row losses and errors, all left in the buffers.
 
-    first_row, key: as for `forward_rows`.
+    orders: (of the block's rows in the data, the numbers from 0 on); chance: (first row of the block in its batch, key
+    of the step's random numbers); changes: as for `augment`.
     """
-    forward_rows(program, memory, plan, X, order, span, first_row, key)
+    order = orders[0]
+    first_layer(memory, plan, HEAD, X, order, span)
+    program.augment(memory, plan, X, targets, weights, order, span, chance[0], chance[1], changes)
+    forward_rows(program, memory, plan, span, chance[0], chance[1])
+    if plan[OWN_TARGETS] > 0:
+        targets = memory[plan[OWN_TARGETS] : plan[OWN_WEIGHTS]]
+        weights = memory[plan[OWN_WEIGHTS] : plan[OWN_WEIGHTS] + min(weights.size, order.size)]
+        order = orders[1]
     last = record_of(plan[N_LAYERS] - 1)
     args = (plan[last + OUTPUT], plan[ROW_STRIDE], targets, weights, order, span, plan[last + OUTPUTS])
     output_error(program, plan[LOSS], memory, row_losses, plan[CHOSEN], args, parameter)

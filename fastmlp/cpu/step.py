@@ -5,7 +5,8 @@ results.
 `control` is an int64 array: one line of the cache for the barrier, one for the job, one for the next unit
 of parameters, one for the state of each helper.
 `numbers` is a float64 array: sum of the losses, penalty, hyperparameters, losses of chunks of rows and more, then the
-losses of a block's rows, the learning rates of a job's steps, the tiles' penalties, and their gradients' squares.
+losses of a block's rows, learning rates and own parts of a job's steps, the tiles' penalties, and the squares of their
+gradients.
 """
 
 import sys
@@ -30,11 +31,13 @@ IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
 LOSS_SUM, ALPHA, HYPERPARAMETERS, CHUNK_LOSSES, LOSS_PARAMETER = 0, 1, 2, 6, 8
 WEIGHT_ALPHA = 9  # a penalty that is multiplied by the sum of a batch's weights
 L1_RATIO = 10
+JITTER, DROPPED_FEATURES = 13, 14
 MAX_NORM, GRADIENT_NORM = 11, 12  # at 0 no norm is computed; the norm of the last batch's gradient
 ROW_LOSSES = 16
 RATES = ROW_LOSSES + BLOCK_ROWS
 MOST_BATCHES = 4096  # of a job
-PENALTIES = RATES + MOST_BATCHES
+OWN_PARTS = RATES + MOST_BATCHES  # how much of a mixed row is its own
+PENALTIES = OWN_PARTS + MOST_BATCHES
 
 SPINS_BEFORE_YIELD = 4000
 SPINS_BEFORE_SLEEP = 6000  # some 0.5 ms: the end of an epoch and the beginning of the next one fit in
@@ -92,12 +95,12 @@ def ordered_sum(numbers, first, last):
 
 @inlined
 def train_batch(program, memory, numbers, plan, control, X, targets, weights, order, batch, worker):
-    """Take one batch = (first, last, step, learning rate) of positions in `order` through both phases.
+    """Take one batch = (first, last, step, learning rate, own part) of positions in `order` through both phases.
 
     The leader adds the batch's loss to numbers[LOSS_SUM]. A batch without weight takes no step. Where sums are over two
     chunks of rows, a team of two works apart until both have the gradient of a chunk: less has to pass between them.
     """
-    first, last, step, learning_rate = batch
+    first, last, step, learning_rate, own_part = batch
     thread, team = worker
     weight_sum = sum_of_weights(weights, order, first, last)
     if not weight_sum > 0.0:
@@ -114,6 +117,8 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
     sums = (1.0 / weight_sum, program.step_constants(update[0], hyperparameters, step))
     row_losses, penalties = numbers[ROW_LOSSES:RATES], numbers[PENALTIES : PENALTIES + plan[TILES]]
     key = key_of_step(control[SEED], step)
+    places = order[order.size - BLOCK_ROWS :]
+    changes = (own_part, numbers[JITTER], numbers[DROPPED_FEATURES])
     chunks = plan[CHUNKS]
     apart = team == 2 and chunks == 2
     clipping = numbers[MAX_NORM] > 0.0
@@ -126,8 +131,8 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
         rows = min(BLOCK_ROWS, last - start)
         block_order = order[start : start + rows]
         span = (chunk_edge(rows, team, thread), chunk_edge(rows, team, thread + 1))
-        parameter, row = numbers[LOSS_PARAMETER], start - first
-        train_rows(program, memory, row_losses, plan, X, targets, weights, block_order, span, row, key, parameter)
+        orders, chance, parameter = (block_order, places), (start - first, key), numbers[LOSS_PARAMETER]
+        train_rows(program, memory, row_losses, plan, X, targets, weights, orders, span, chance, changes, parameter)
         if not apart:
             if thread == 0:
                 atomic_store(control, TICKET, 0)
@@ -227,7 +232,7 @@ def work(program, memory, numbers, plan, control, X, targets, weights, order, wa
         for first in range(control[FIRST_ROW], control[LAST_ROW], control[BATCH]):
             last = min(first + control[BATCH], control[LAST_ROW])
             worker = (rank, team)
-            batch = (first, last, step, numbers[rate])
+            batch = (first, last, step, numbers[rate], numbers[rate + MOST_BATCHES])
             train_batch(program, memory, numbers, plan, control, X, targets, weights, order, batch, worker)
             step += 1
             rate += 1

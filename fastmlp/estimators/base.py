@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context, is_regressor
 from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, check_random_state
@@ -16,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastmlp.estimators.combinations import check_combinations, check_full_batch
 from fastmlp.estimators.inputs import (
     as_rows,
+    augmentation_of,
     check_continues,
     dropout_rates,
     hidden_activations,
@@ -27,7 +29,7 @@ from fastmlp.estimators.inputs import (
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.schedules import SCHEDULES
 from fastmlp.formulas.updates import UPDATES
-from fastmlp.network import Network
+from fastmlp.network import Augmentation, Network
 from fastmlp.training import device
 from fastmlp.training.initialisation import INITIALISATIONS, draw_parameters
 from fastmlp.training.lbfgs import minimise
@@ -75,6 +77,7 @@ class BaseMLP(BaseEstimator, ABC):
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
         "scale_alpha": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
+        "augment": [dict, None],
     }
 
     def __init__(
@@ -114,6 +117,7 @@ class BaseMLP(BaseEstimator, ABC):
         l1_ratio: float = 0.0,
         scale_alpha: bool = True,
         dropout: float | Sequence[float] = 0.0,
+        augment: dict[str, float] | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -149,6 +153,7 @@ class BaseMLP(BaseEstimator, ABC):
         self.l1_ratio = l1_ratio
         self.scale_alpha = scale_alpha
         self.dropout = dropout
+        self.augment = augment
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
@@ -180,7 +185,7 @@ class BaseMLP(BaseEstimator, ABC):
             check_combinations(self)
             hidden = hidden_widths(self.hidden_layer_sizes)
             activations = hidden_activations(self.activation, len(hidden))
-            dropout = dropout_rates(self.dropout, len(hidden))
+            dropout, augmentation = dropout_rates(self.dropout, len(hidden)), augmentation_of(self.augment)
             if partial and self.early_stopping:
                 raise ValueError("partial_fit does not support early_stopping=True")
             continues = hasattr(self, "coefs_") and (self.warm_start or partial)
@@ -195,6 +200,10 @@ class BaseMLP(BaseEstimator, ABC):
                     dtype=self._dtypes(continues),
                     order="C",
                     reset=not continues,
+                )
+            if issparse(X) and self.augment:
+                raise ValueError(
+                    f"augment={self.augment} needs dense X, got a sparse matrix: take X.toarray(), or augment=None."
                 )
             weight = validated_weight(sample_weight, X, X.dtype)
             targets, n_outputs = self._encode(y, X.dtype, partial, continues, **encoding)
@@ -214,7 +223,7 @@ class BaseMLP(BaseEstimator, ABC):
                 )
             if self.solver in STOCHASTIC_SOLVERS:
                 learnt = self._fit_stochastic(
-                    network, parameters, X, y, targets, weight, random_state, partial, continues
+                    network, augmentation, parameters, X, y, targets, weight, random_state, partial, continues
                 )
             else:
                 learnt = self._fit_lbfgs(network, parameters, X, targets, weight, continues)
@@ -224,6 +233,7 @@ class BaseMLP(BaseEstimator, ABC):
     def _fit_stochastic(
         self,
         network: Network,
+        augmentation: Augmentation,
         parameters: tuple[list[np.ndarray], list[np.ndarray]],
         X: Any,
         y: Any,
@@ -264,8 +274,8 @@ class BaseMLP(BaseEstimator, ABC):
                 with np.errstate(all="ignore"):  # the squares of finite numbers may not be finite
                     return float(self._score_output(y_held_out, targets_held_out, output, weight_held_out))
 
-            engine.load(X, targets, weight)
-            if network.dropout:
+            engine.load(X, targets, weight, augmentation)
+            if network.dropout or self.augment:
                 engine.seed = int(random_state.randint(np.iinfo(np.int32).max))
             engine.set_parameters(*parameters)
             if optimizer.state is None:

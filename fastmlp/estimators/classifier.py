@@ -38,11 +38,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     loss : {"log_loss", "squared_error", "hinge"}, default="log_loss"
         What is minimised: minus the logarithm of the probability of a row's class; half of the squared error of the
         probabilities of all classes (for multilabel targets, of each label and its opposite), also called the Brier
-        score [18]_; or the hinge of each output, 1 for its class and -1 for all others [19]_, with an output layer
+        score [19]_; or the hinge of each output, 1 for its class and -1 for all others [20]_, with an output layer
         without activation and so without probabilities.
     label_smoothing : float, default=0.0
         How much of the target of the "log_loss" is shared out among all classes alike, in [0, 1): a row's own class
-        gets 1 - label_smoothing + label_smoothing / n_classes [20]_.
+        gets 1 - label_smoothing + label_smoothing / n_classes [21]_.
 
     Attributes
     ----------
@@ -65,9 +65,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     References
     ----------
     %REFERENCES%
-    .. [18] Brier, G. W. (1950). Verification of forecasts expressed in terms of probability. Monthly Weather Review 78.
-    .. [19] Cortes, C., Vapnik, V. (1995). Support-vector networks. Machine Learning 20, 273-297.
-    .. [20] Szegedy, C. et al. (2015). Rethinking the Inception architecture for computer vision. arXiv:1512.00567.
+    .. [19] Brier, G. W. (1950). Verification of forecasts expressed in terms of probability. Monthly Weather Review 78.
+    .. [20] Cortes, C., Vapnik, V. (1995). Support-vector networks. Machine Learning 20, 273-297.
+    .. [21] Szegedy, C. et al. (2015). Rethinking the Inception architecture for computer vision. arXiv:1512.00567.
 
     Examples
     --------
@@ -128,6 +128,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         l1_ratio: float = 0.0,
         scale_alpha: bool = True,
         dropout: float | Sequence[float] = 0.0,
+        augment: dict[str, float] | None = None,
     ) -> None:
         self.loss, self.label_smoothing = loss, label_smoothing
         super().__init__(
@@ -165,6 +166,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             l1_ratio=l1_ratio,
             scale_alpha=scale_alpha,
             dropout=dropout,
+            augment=augment,
         )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPClassifier":
@@ -308,6 +310,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"label_smoothing={self.label_smoothing} needs loss='log_loss', got loss={self.loss!r}: take that "
                 "loss, or label_smoothing=0.0."
             )
+        if self.loss == "hinge" and "mixup" in (self.augment or ()):
+            raise ValueError(
+                f"augment={self.augment} mixes labels, of which loss='hinge' can make nothing: take another loss, or "
+                "leave 'mixup' out."
+            )
         targets = self._label_encoder.encode(y, dtype)
         if self._soft():
             targets = self._label_encoder.soften(targets, self.label_smoothing)
@@ -315,7 +322,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _soft(self) -> bool:
         """Return whether the loss needs a target for each class."""
-        return self.loss != "log_loss" or self.label_smoothing > 0
+        return self.loss != "log_loss" or self.label_smoothing > 0 or "mixup" in (self.augment or ())
 
     def _check_probabilities(self) -> bool:
         if self.loss == "hinge":

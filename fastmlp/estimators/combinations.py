@@ -28,6 +28,8 @@ def check_combinations(estimator: BaseEstimator) -> None:
         wrong = [name for name, off in OF_STOCHASTIC_SOLVERS.items() if parameters[name] != off]
         if np.any(estimator.dropout):
             wrong.append("dropout")
+        if estimator.augment:
+            wrong.append("augment")
         if callable(learning_rate) or learning_rate in SCHEDULES:
             wrong.insert(0, "learning_rate")
         if wrong:

@@ -105,6 +105,11 @@ dropout : float or sequence of float, default=0.0
     The part of the hidden units that are silent in training, one rate for all hidden layers or one for each, in [0, 1):
     drawn anew for each row and step, the activations of the others divided by 1 - rate [17]_. `loss_curve_` is the loss
     with dropout. Predictions, and the validation score, use all units. Not for "lbfgs".
+augment : dict or None, default=None
+    Changes to the rows of each step, drawn anew each time, one or more of: {"jitter": deviation} adds normal noise to
+    all features; {"drop_features": rate} sets so many of them to 0, the mean of scaled features; {"mixup": a} mixes
+    each row, its target and its weight with those of another row of the batch, with a share drawn for each step
+    from Beta(a, a) [18]_. In this order: mixup, jitter, drop_features. Only for dense X; not for "lbfgs".
 """
 
 ATTRIBUTES = """\
@@ -178,6 +183,8 @@ REFERENCES = """\
    with a sparsity constraint. Communications on Pure and Applied Mathematics 57, 1413-1457.
 .. [17] Srivastava, N., Hinton, G. E., Krizhevsky, A., Sutskever, I., Salakhutdinov, R. (2014). Dropout: a simple way to
    prevent neural networks from overfitting. Journal of Machine Learning Research 15, 1929-1958.
+.. [18] Zhang, H., Cisse, M., Dauphin, Y. N., Lopez-Paz, D. (2017). mixup: beyond empirical risk minimization.
+   arXiv:1710.09412.
 """
 
 

@@ -1,5 +1,6 @@
 """Checks of what a user passes, before anything is computed."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -10,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastmlp.formulas.activations import ACTIVATIONS
+from fastmlp.network import Augmentation
 
 PLAIN_SIZE = 100_000  # up to so many numbers, the short check of `validated_for_prediction` is the faster one
 
@@ -90,6 +92,34 @@ def dropout_rates(dropout: object, n_hidden: int) -> tuple[float, ...]:
             "hidden layer, or one number for all."
         )
     return tuple(map(float, rates)) if any(rates) else ()
+
+
+AUGMENTATIONS = {  # what is allowed for each
+    "jitter": (lambda amount: amount > 0, "> 0"),
+    "drop_features": (lambda amount: 0 < amount < 1, "in (0, 1)"),
+    "mixup": (lambda amount: amount > 0, "> 0"),
+}
+
+
+def augmentation_of(augment: dict | None) -> Augmentation:
+    """Return the parameter as an engine takes it.
+
+    Raises
+    ------
+    TypeError
+        If an amount is not a number.
+    ValueError
+        If a name is not known, or an amount out of its range.
+    """
+    for name, amount in (augment or {}).items():
+        if name not in AUGMENTATIONS:
+            raise ValueError(f"augment must have names out of {sorted(AUGMENTATIONS)}, got {name!r} in {augment}.")
+        if not isinstance(amount, Real) or isinstance(amount, bool):
+            raise TypeError(f"augment[{name!r}] must be a number, got {amount!r}.")
+        allows, words = AUGMENTATIONS[name]
+        if not (allows(amount) and math.isfinite(amount)):
+            raise ValueError(f"augment[{name!r}] must be finite and {words}, got {amount!r}.")
+    return Augmentation(**{name: float(amount) for name, amount in (augment or {}).items()})
 
 
 def validated_weight(sample_weight: object, X: object, dtype: np.dtype) -> np.ndarray | None:

@@ -122,6 +122,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         l1_ratio: float = 0.0,
         scale_alpha: bool = True,
         dropout: float | Sequence[float] = 0.0,
+        augment: dict[str, float] | None = None,
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -159,6 +160,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             l1_ratio=l1_ratio,
             scale_alpha=scale_alpha,
             dropout=dropout,
+            augment=augment,
         )
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
