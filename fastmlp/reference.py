@@ -198,6 +198,12 @@ class Engine:
         """Return the output layer's activations at the present parameters."""
         return forward(self.network, *self.get_parameters(), X)
 
+    def mean_loss(self, output: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None) -> float:
+        """Return the mean loss of rows, without penalty, from their outputs."""
+        with np.errstate(all="ignore"):
+            losses = row_losses(self.network.loss, targets, output, self.network.loss_parameter)
+            return float(np.average(losses, weights=sample_weight))
+
     def is_finite(self) -> bool:
         """Return whether all parameters are finite."""
         return bool(np.isfinite(self.parameters).all())

@@ -37,6 +37,7 @@ from fastmlp.cpu.step import (
     WEIGHT_ALPHA,
 )
 from fastmlp.cpu.threads import Pace, Team, resolve_threads
+from fastmlp.cpu.unit_losses import mean_loss
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
 
@@ -221,3 +222,7 @@ class Engine:
         out = np.empty((X.shape[0], self.network.widths[-1]), dtype=self.dtype)
         forward_packed(out, self._layout, self._layout.undropped_plan(), X, self._capacity, raw)
         return out
+
+    def mean_loss(self, output: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
+        """Return the mean loss of rows, without penalty, from their outputs (n, outputs); the rest as for `load`."""
+        return mean_loss(self.network, output, targets, sample_weight)

@@ -36,7 +36,7 @@ def row_weight(weights, index):
 
 
 def make_unit_errors(losses):
-    """Return two kernels of these losses, for any number of outputs and for one."""
+    """Return three kernels of these losses: errors for any number of outputs, errors for one, and a unit's loss."""
     unit_activation = by_code([loss.activation for loss in losses])
     value = by_code([loss.value for loss in losses])
     error = by_code([loss.error for loss in losses])
@@ -85,7 +85,7 @@ def make_unit_errors(losses):
             row_losses[row] = weight * memory[wanted + row]
             store(memory, output + row * lanes, keep_first(repeat(memory, memory[chosen + row] * weight), 1, 0.0))
 
-    return unit_error, single_unit_error
+    return unit_error, single_unit_error, value
 
 
 @kernel

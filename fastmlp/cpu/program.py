@@ -76,7 +76,7 @@ class Program:
         self.drop = drop if regularises else drop_nothing
         formulas = [LOSSES[loss] for loss in losses]
         self.loss_codes = {loss: code for code, loss in enumerate(losses)} | SOFTMAX_CODES
-        self.unit_error, self.single_unit_error = make_unit_errors(formulas)
+        self.unit_error, self.single_unit_error, self.unit_loss = make_unit_errors(formulas)
         self.softmax_error = softmax_error
         self.output_activation = make_output_activation(formulas)
         PROGRAMS[name] = self

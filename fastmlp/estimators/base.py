@@ -1,15 +1,15 @@
 """What both estimators share: parameters, and a fit from validated data to attributes."""
 
+import functools
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from copy import copy
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context, is_regressor
-from sklearn.model_selection import train_test_split
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -26,6 +26,7 @@ from fastmlp.estimators.inputs import (
     validated_for_prediction,
     validated_weight,
 )
+from fastmlp.estimators.validation import Rows, Validation, check_validation, first_scoring, split, validated_rows
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.schedules import SCHEDULES
 from fastmlp.formulas.updates import UPDATES
@@ -35,6 +36,7 @@ from fastmlp.training.initialisation import INITIALISATIONS, draw_parameters
 from fastmlp.training.lbfgs import minimise
 from fastmlp.training.optimizers import SGD, Adam, LearningRate
 from fastmlp.training.stochastic import History, Schedule, clipped_batch_size, train
+from fastmlp.training.warm_state import copy_of, with_state_of, without_state
 
 STOCHASTIC_SOLVERS = tuple(UPDATES)
 
@@ -78,6 +80,8 @@ class BaseMLP(BaseEstimator, ABC):
         "scale_alpha": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "augment": [dict, None],
+        "scoring": [str, callable, list, tuple, dict, None],
+        "keep_optimizer": ["boolean"],
     }
 
     def __init__(
@@ -118,6 +122,8 @@ class BaseMLP(BaseEstimator, ABC):
         scale_alpha: bool = True,
         dropout: float | Sequence[float] = 0.0,
         augment: dict[str, float] | None = None,
+        scoring: Any = None,
+        keep_optimizer: bool = False,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -154,10 +160,16 @@ class BaseMLP(BaseEstimator, ABC):
         self.scale_alpha = scale_alpha
         self.dropout = dropout
         self.augment = augment
+        self.scoring = scoring
+        self.keep_optimizer = keep_optimizer
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
         """Return validated y as an engine takes it, and the number of outputs; assign what decoding needs."""
+
+    @abstractmethod
+    def _encode_known(self, y: Any, dtype: np.dtype) -> np.ndarray:
+        """Return y of validation rows as an engine takes it; the rows trained on have been encoded."""
 
     @abstractmethod
     def _output(self) -> tuple[str, str, float]:
@@ -180,14 +192,17 @@ class BaseMLP(BaseEstimator, ABC):
 
     # Here and not around partial_fit, where scikit-learn leaves out the check of parameters set after the first fit.
     @_fit_context(prefer_skip_nested_validation=True)
-    def _fit(self, X: Any, y: Any, sample_weight: Any, partial: bool = False, **encoding: Any) -> "BaseMLP":
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, validation: Sequence, partial: bool = False, **encoding: Any
+    ) -> "BaseMLP":
+        """Fit; validation: (X_val, y_val, sample_weight_val)."""
+        start = time.perf_counter()
         with unchanged_on_error(self):
             check_combinations(self)
             hidden = hidden_widths(self.hidden_layer_sizes)
             activations = hidden_activations(self.activation, len(hidden))
             dropout, augmentation = dropout_rates(self.dropout, len(hidden)), augmentation_of(self.augment)
-            if partial and self.early_stopping:
-                raise ValueError("partial_fit does not support early_stopping=True")
+            check_validation(self, *validation)
             continues = hasattr(self, "coefs_") and (self.warm_start or partial)
             with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
                 X, y = validate_data(
@@ -207,6 +222,8 @@ class BaseMLP(BaseEstimator, ABC):
                 )
             weight = validated_weight(sample_weight, X, X.dtype)
             targets, n_outputs = self._encode(y, X.dtype, partial, continues, **encoding)
+            rows = Rows(X, y, targets, weight)
+            held_out = None if validation[0] is None else validated_rows(self, *validation, rows)
             widths = (X.shape[1], *hidden, n_outputs)
             if continues:
                 check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
@@ -222,8 +239,9 @@ class BaseMLP(BaseEstimator, ABC):
                     widths, activations or [self.activation], random_state, X.dtype, self.weight_init
                 )
             if self.solver in STOCHASTIC_SOLVERS:
+                history = self._history(start, continues)
                 learnt = self._fit_stochastic(
-                    network, augmentation, parameters, X, y, targets, weight, random_state, partial, continues
+                    network, augmentation, parameters, rows, held_out, history, random_state, partial, continues
                 )
             else:
                 learnt = self._fit_lbfgs(network, parameters, X, targets, weight, continues)
@@ -235,23 +253,24 @@ class BaseMLP(BaseEstimator, ABC):
         network: Network,
         augmentation: Augmentation,
         parameters: tuple[list[np.ndarray], list[np.ndarray]],
-        X: Any,
-        y: Any,
-        targets: np.ndarray,
-        weight: np.ndarray | None,
+        rows: Rows,
+        held_out: Rows | None,
+        history: History,
         random_state: np.random.RandomState,
         partial: bool,
         continues: bool,
     ) -> dict[str, Any]:
         """Train with a stochastic solver and return the attributes learnt."""
-        held_out = None
-        if self.early_stopping:
-            training, held_out = self._split(X, targets, weight, random_state)
-            X_held_out, y_held_out, targets_held_out = X[held_out], y[held_out], targets[held_out]
-            weight_held_out = None if weight is None else weight[held_out]
-            X, targets, weight = X[training], targets[training], None if weight is None else weight[training]
-        batch_size = clipped_batch_size(self.batch_size, X.shape[0])
-        check_full_batch(self.gradient_tol, batch_size, X.shape[0])
+        if self.early_stopping and held_out is None:
+            # In partial fits: by an int the same rows in each call, the first one has drawn weights as well; and a part
+            # of the data may not have two rows of a class.
+            stratify = None if partial else self._stratify(rows.targets)
+            draws = check_random_state(self.random_state) if partial else random_state
+            rows, held_out = split(rows, self.validation_fraction, stratify, draws)
+        validation = None if held_out is None else Validation(self, network, held_out)
+        n_rows, dtype = rows.X.shape[0], rows.X.dtype
+        batch_size = clipped_batch_size(self.batch_size, n_rows)
+        check_full_batch(self.gradient_tol, batch_size, n_rows)
         schedule = Schedule(
             batch_size,
             self.alpha,
@@ -263,27 +282,19 @@ class BaseMLP(BaseEstimator, ABC):
             self.gradient_tol,
             single_epoch=partial,
         )
-        optimizer = self._make_optimizer(continues=partial)
-        history = self._history() if continues else History()
-        with device.make_engine(network, X.dtype, self.n_threads) as engine:
-
-            def score() -> float:
-                output = engine.forward(X_held_out)
-                if not np.isfinite(output).all():
-                    return float("nan")
-                with np.errstate(all="ignore"):  # the squares of finite numbers may not be finite
-                    return float(self._score_output(y_held_out, targets_held_out, output, weight_held_out))
-
-            engine.load(X, targets, weight, augmentation)
+        optimizer = self._make_optimizer(partial, continues)
+        with device.make_engine(network, dtype, self.n_threads) as engine:
+            engine.load(rows.X, rows.targets, rows.weight, augmentation)
             if network.dropout or self.augment:
                 engine.seed = int(random_state.randint(np.iinfo(np.int32).max))
             engine.set_parameters(*parameters)
             if optimizer.state is None:
-                engine.set_state(np.zeros((optimizer.n_slots, network.n_parameters), X.dtype))
+                engine.set_state(np.zeros((optimizer.n_slots, network.n_parameters), dtype))
             else:
-                engine.set_state(optimizer.state.astype(X.dtype, copy=False))
+                engine.set_state(optimizer.state.astype(dtype, copy=False))
+            validate = None if validation is None else functools.partial(validation.measure, engine)
             (coefs, intercepts), n_iter = train(
-                engine, optimizer, history, schedule, random_state, X.shape[0], score if self.early_stopping else None
+                engine, optimizer, history, schedule, random_state, n_rows, validate, self.early_stopping
             )
         return {
             "coefs_": coefs,
@@ -295,7 +306,11 @@ class BaseMLP(BaseEstimator, ABC):
             "best_loss_": history.best_loss,
             "validation_scores_": history.validation_scores,
             "best_validation_score_": history.best_validation_score,
+            "validation_loss_curve_": history.validation_losses,
+            "history_": history.epochs,
             "_no_improvement_count": history.no_improvement_count,
+            "_best_parameters": history.best_parameters,
+            "_followed_score": first_scoring(self.scoring),
             "_optimizer": optimizer,
         }
 
@@ -316,19 +331,20 @@ class BaseMLP(BaseEstimator, ABC):
                 engine, parameters, self.alpha, self.max_iter, self.max_fun, self.tol, self.verbose, X.dtype
             )
         if not continues:  # left by an earlier fit with another solver
-            stale = ("best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_")
-            for name in (*stale, "_no_improvement_count", "_optimizer"):
+            stale = ("best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "history_")
+            private = ("_no_improvement_count", "_best_parameters", "_followed_score", "_optimizer")
+            for name in (*stale, "validation_loss_curve_", *private):
                 vars(self).pop(name, None)
         n_samples_seen = getattr(self, "t_", 0) if continues else 0
         return {"coefs_": coefs, "intercepts_": intercepts, "n_iter_": n_iter, "t_": n_samples_seen, "loss_": loss}
 
-    def _make_optimizer(self, continues: bool) -> SGD | Adam:
+    def _make_optimizer(self, partial: bool, continues: bool) -> SGD | Adam:
         """Return a new optimizer, or a copy of that of the last fit if it may go on and is of the same kind."""
         last = getattr(self, "_optimizer", None)
-        if continues and last is not None and last.name == self.solver:
-            optimizer = copy(last)
-            optimizer.rate = copy(last.rate)
-            return optimizer
+        if last is not None and last.name != self.solver:
+            last = None
+        if partial and last is not None:
+            return copy_of(last)
         schedule = self.learning_rate
         if self.solver != "sgd" and schedule in ("invscaling", "adaptive"):  # which scikit-learn's Adam ignores
             schedule = "constant"
@@ -343,12 +359,19 @@ class BaseMLP(BaseEstimator, ABC):
         max_norm = self.max_grad_norm or (0.0 if self.gradient_tol is None else np.inf)
         bounds = {"max_norm": float(max_norm), "l1_ratio": float(self.l1_ratio)}
         if self.solver == "sgd":
-            return SGD(rate, self.momentum, self.nesterovs_momentum, **bounds)
-        return Adam(rate, self.beta_1, self.beta_2, self.epsilon, self.solver, **bounds)
+            new = SGD(rate, self.momentum, self.nesterovs_momentum, **bounds)
+        else:
+            new = Adam(rate, self.beta_1, self.beta_2, self.epsilon, self.solver, **bounds)
+        return with_state_of(new, last) if continues and self.keep_optimizer and last is not None else new
 
-    def _history(self) -> History:
+    def _history(self, start: float, continues: bool) -> History:
         """Return a copy of the history so far, as far as there is one: the last solver may have been lbfgs."""
+        if not continues:
+            return History(start=start)
         scores = getattr(self, "validation_scores_", None)
+        if getattr(self, "_followed_score", None) != first_scoring(self.scoring):
+            scores = None  # those of another score say nothing of this one
+        losses = getattr(self, "validation_loss_curve_", None)
         return History(
             getattr(self, "t_", 0),
             list(getattr(self, "loss_curve_", ())),
@@ -356,28 +379,17 @@ class BaseMLP(BaseEstimator, ABC):
             None if scores is None else list(scores),
             getattr(self, "best_validation_score_", None),
             getattr(self, "_no_improvement_count", 0),
+            getattr(self, "_best_parameters", None),
+            None if losses is None else list(losses),
+            {name: list(values) for name, values in getattr(self, "history_", {}).items()},
+            start,
         )
 
-    def _split(
-        self, X: Any, targets: np.ndarray, weight: np.ndarray | None, random_state: np.random.RandomState
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rows to train on and those held out."""
-        training, held_out = train_test_split(
-            np.arange(X.shape[0]),
-            random_state=random_state,
-            test_size=self.validation_fraction,
-            stratify=self._stratify(targets),
-        )
-        if held_out.size < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-            )
-        if weight is not None and not (weight[training].any() and weight[held_out].any()):
-            raise ValueError(
-                "early_stopping=True: the rows held out, or all others, have only zero sample weights. "
-                "Leave rows without weight out."
-            )
-        return training, held_out
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if self.keep_optimizer or "_optimizer" not in state:
+            return state
+        return {**state, "_optimizer": without_state(self._optimizer)}
 
     def _dtypes(self, continues: bool) -> type | Sequence[type]:
         """Return what X is converted to: the first of them unless it has one of them already."""

@@ -129,6 +129,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         scale_alpha: bool = True,
         dropout: float | Sequence[float] = 0.0,
         augment: dict[str, float] | None = None,
+        scoring: Any = None,
+        keep_optimizer: bool = False,
     ) -> None:
         self.loss, self.label_smoothing = loss, label_smoothing
         super().__init__(
@@ -167,9 +169,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             scale_alpha=scale_alpha,
             dropout=dropout,
             augment=augment,
+            scoring=scoring,
+            keep_optimizer=keep_optimizer,
         )
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPClassifier":
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "MLPClassifier":
         """Train until the loss, or the validation score, no longer improves.
 
         Parameters
@@ -180,6 +193,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The labels: numbers, bools or strings; or an indicator matrix if a row can have several.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             The weights of the rows, >= 0. None: all 1.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features) or None, default=None
+            Validation rows. With early_stopping=True they decide when to stop, and no rows of X are held out; else they
+            are only followed, in `validation_loss_curve_` and `history_`. In a `Pipeline` they can be transformed as X
+            is: `Pipeline(..., transform_input=["X_val"])`.
+        y_val : array-like of shape (n_val,) or (n_val, n_labels), or None, default=None
+            Their labels, all of them in `classes_`.
+        sample_weight_val : array-like of shape (n_val,) or None, default=None
+            Their weights, >= 0. None: all 1.
 
         Returns
         -------
@@ -192,13 +213,31 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             If a parameter or the data are not what they must be, or the training diverges. The estimator is then
             unchanged.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     @available_if(lambda self: self._check_solver())
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> "MLPClassifier":
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        classes: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "MLPClassifier":
         """Train for one epoch on these rows, going on from the present weights and the optimizer's state.
 
-        Not with the solver "lbfgs", and without early stopping.
+        Not with the solver "lbfgs". With early_stopping=True each call holds out `validation_fraction` of its rows, or
+        takes `X_val`, and scores them after its epoch. The weights of the best call so far are remembered. When
+        `n_iter_no_change` calls one after another have not improved the best score by `tol`, the last of them sets
+        `coefs_` and `intercepts_` back to those weights, with a ConvergenceWarning; the next call goes on from there,
+        with a new state of the optimizer and a new count (with learning_rate="adaptive" the learning rate is divided
+        by 5 instead, as in `fit`, until it is at most 1e-6). The rows held out are drawn without regard to classes. The
+        scores of calls are comparable only as far as their rows are: pass the same `X_val` to each call, or, where all
+        get the same X, an int as `random_state`, by which they hold out the same rows. After `fit`, scores and best
+        weights go on from that.
 
         Parameters
         ----------
@@ -210,6 +249,14 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The weights of the rows, >= 0. None: all 1.
         classes : array-like of shape (n_classes,) or None, default=None
             All labels of all calls. Needed in the first call.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features) or None, default=None
+            Validation rows. With early_stopping=True they decide when to stop, and no rows of X are held out; else they
+            are only followed, in `validation_loss_curve_` and `history_`. In a `Pipeline` they can be transformed as X
+            is: `Pipeline(..., transform_input=["X_val"])`.
+        y_val : array-like of shape (n_val,) or (n_val, n_labels), or None, default=None
+            Their labels, all of them in `classes_`.
+        sample_weight_val : array-like of shape (n_val,) or None, default=None
+            Their weights, >= 0. None: all 1.
 
         Returns
         -------
@@ -221,7 +268,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ValueError
             As in `fit`, or if `classes` is missing in the first call or differs later. The estimator is then unchanged.
         """
-        return self._fit(X, y, sample_weight, partial=True, classes=classes)
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), partial=True, classes=classes)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable label of each row; with the loss "hinge" that of the largest output.
@@ -315,10 +362,18 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 f"augment={self.augment} mixes labels, of which loss='hinge' can make nothing: take another loss, or "
                 "leave 'mixup' out."
             )
+        return self._targets(y, dtype), self._label_encoder.n_outputs
+
+    def _encode_known(self, y: Any, dtype: np.dtype) -> np.ndarray:
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        check_labels(y)
+        check_same_classes(y, self.classes_, warm_start=False)
+        return self._targets(y, dtype)
+
+    def _targets(self, y: Any, dtype: np.dtype) -> np.ndarray:
         targets = self._label_encoder.encode(y, dtype)
-        if self._soft():
-            targets = self._label_encoder.soften(targets, self.label_smoothing)
-        return targets, self._label_encoder.n_outputs
+        return self._label_encoder.soften(targets, self.label_smoothing) if self._soft() else targets
 
     def _soft(self) -> bool:
         """Return whether the loss needs a target for each class."""

@@ -55,8 +55,9 @@ momentum : float, default=0.9
 nesterovs_momentum : bool, default=True
     Whether the momentum of "sgd" is Nesterov's [4]_.
 early_stopping : bool, default=False
-    Whether to hold out `validation_fraction` of the rows, and to stop and return to the best epoch when their score
-    has not improved by `tol` for `n_iter_no_change` epochs. Not for "lbfgs", and only in `fit`.
+    Whether to hold out `validation_fraction` of the rows, or to take `X_val`, and to stop and return to the best epoch
+    when their score has not improved by `tol` for `n_iter_no_change` epochs. Not for "lbfgs". In `partial_fit` the
+    calls take the place of the epochs; see there.
 validation_fraction : float, default=0.1
     The part of the rows that early stopping holds out, in [0, 1).
 beta_1 : float, default=0.9
@@ -110,19 +111,39 @@ augment : dict or None, default=None
     all features; {"drop_features": rate} sets so many of them to 0, the mean of scaled features; {"mixup": a} mixes
     each row, its target and its weight with those of another row of the batch, with a share drawn for each step
     from Beta(a, a) [18]_. In this order: mixup, jitter, drop_features. Only for dense X; not for "lbfgs".
+scoring : str, callable, list, tuple, dict or None, default=None
+    The score of the validation rows. None: the accuracy, of a regressor R squared. "loss": minus the validation loss.
+    Else a name of `sklearn.metrics.get_scorer`, or a callable (estimator, X, y) that gives a number, the larger the
+    better. It gets a copy of the estimator that holds the present weights, the validated rows, and `sample_weight`
+    if the rows have weights and it has such a parameter (without one the rows count alike). Of several, as a list,
+    a tuple or a dict of names, all are recorded in `history_`, and the first one decides early stopping. Needs
+    early_stopping=True or `X_val`. Where an output is not finite all scores are NaN, and no scorer is called.
+keep_optimizer : bool, default=False
+    Whether the optimizer's moments and steps are kept through warm starts, and in pickles and copies. False: a warm
+    start begins with new ones, as in scikit-learn, and a pickle leaves them out, which are once or twice the size of
+    the weights: the first `partial_fit` after it begins with new ones at the same learning rate. With True, the
+    learning rate goes on as well unless a hyperparameter of the optimizer has been changed.
 """
 
 ATTRIBUTES = """\
 loss_ : float
     The loss in the last epoch; after "lbfgs" at the final weights.
 best_loss_ : float or None
-    The least loss of an epoch, None with early stopping. Not after "lbfgs", like the next three.
+    The least loss of an epoch, None with early stopping. Not after "lbfgs", like the next five.
 loss_curve_ : list of float
     The loss of each epoch, the mean over its batches, each at the weights before its step.
 validation_scores_ : list of float or None
-    The score of the held-out rows after each epoch; None without early stopping.
+    The score of the validation rows after each epoch, the first one of `scoring`; None without early stopping. Begins
+    anew where a warm start has another first score.
 best_validation_score_ : float or None
     The best of them, whose weights are kept; None without early stopping.
+validation_loss_curve_ : list of float or None
+    The loss of the validation rows after each epoch, without penalty; None if the last fit had no such rows.
+history_ : dict of str to list of float
+    Lists with a number for each epoch, through warm starts and partial fits: "loss"; "validation_loss" and
+    "validation_accuracy" (or whatever the names of `scoring` are) where there are validation rows, NaN in epochs
+    without; "learning_rate" in this epoch, of "adam" and "adamw" the corrected one of its last step; "seconds" since
+    the start of its fit.
 t_ : int
     The number of rows seen: rows times epochs. 0 after "lbfgs".
 coefs_ : list of ndarray of shape (inputs, outputs)
@@ -151,6 +172,7 @@ With the same parameters and seed this follows `{theirs}` to rounding, but where
   only if no epoch had a finite score.
 - A warm start with early stopping keeps the best weights of all fits (scikit-learn overwrites those of the earlier
   fit), and solver, `loss` and `early_stopping` may change between warm starts. Changed layer sizes are a ValueError.
+- `partial_fit` can stop early; scikit-learn's refuses to.
 - Negative or only zero `sample_weight` is a ValueError. A batch whose weights are all zero is skipped.
 - An error leaves a fitted estimator as it was.
 """

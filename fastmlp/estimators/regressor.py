@@ -123,6 +123,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         scale_alpha: bool = True,
         dropout: float | Sequence[float] = 0.0,
         augment: dict[str, float] | None = None,
+        scoring: Any = None,
+        keep_optimizer: bool = False,
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -161,9 +163,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             scale_alpha=scale_alpha,
             dropout=dropout,
             augment=augment,
+            scoring=scoring,
+            keep_optimizer=keep_optimizer,
         )
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "MLPRegressor":
         """Train until the loss, or the validation score, no longer improves.
 
         Parameters
@@ -174,6 +187,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             The targets.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             The weights of the rows, >= 0. None: all 1.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features) or None, default=None
+            Validation rows. With early_stopping=True they decide when to stop, and no rows of X are held out; else they
+            are only followed, in `validation_loss_curve_` and `history_`. In a `Pipeline` they can be transformed as X
+            is: `Pipeline(..., transform_input=["X_val"])`.
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), or None, default=None
+            Their targets.
+        sample_weight_val : array-like of shape (n_val,) or None, default=None
+            Their weights, >= 0. None: all 1.
 
         Returns
         -------
@@ -186,13 +207,30 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             If a parameter or the data are not what they must be, or the training diverges. The estimator is then
             unchanged.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val))
 
     @available_if(lambda self: self._check_solver())
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> "MLPRegressor":
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> "MLPRegressor":
         """Train for one epoch on these rows, going on from the present weights and the optimizer's state.
 
-        Not with the solver "lbfgs", and without early stopping.
+        Not with the solver "lbfgs". With early_stopping=True each call holds out `validation_fraction` of its rows, or
+        takes `X_val`, and scores them after its epoch. The weights of the best call so far are remembered. When
+        `n_iter_no_change` calls one after another have not improved the best score by `tol`, the last of them sets
+        `coefs_` and `intercepts_` back to those weights, with a ConvergenceWarning; the next call goes on from there,
+        with a new state of the optimizer and a new count (with learning_rate="adaptive" the learning rate is divided
+        by 5 instead, as in `fit`, until it is at most 1e-6). The rows held out are drawn without regard to classes. The
+        scores of calls are comparable only as far as their rows are: pass the same `X_val` to each call, or, where all
+        get the same X, an int as `random_state`, by which they hold out the same rows. After `fit`, scores and best
+        weights go on from that.
 
         Parameters
         ----------
@@ -202,6 +240,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             The targets.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             The weights of the rows, >= 0. None: all 1.
+        X_val : {array-like, sparse matrix} of shape (n_val, n_features) or None, default=None
+            Validation rows. With early_stopping=True they decide when to stop, and no rows of X are held out; else they
+            are only followed, in `validation_loss_curve_` and `history_`. In a `Pipeline` they can be transformed as X
+            is: `Pipeline(..., transform_input=["X_val"])`.
+        y_val : array-like of shape (n_val,) or (n_val, n_outputs), or None, default=None
+            Their targets.
+        sample_weight_val : array-like of shape (n_val,) or None, default=None
+            Their weights, >= 0. None: all 1.
 
         Returns
         -------
@@ -213,7 +259,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ValueError
             As in `fit`. The estimator is then unchanged.
         """
-        return self._fit(X, y, sample_weight, partial=True)
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), partial=True)
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the outputs of the network.
@@ -241,6 +287,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             raise ValueError(f"loss='gamma' needs y > 0, got a y of {values.min()}.")
         targets = cast(values, dtype, "y")
         return targets, targets.shape[1]
+
+    def _encode_known(self, y: Any, dtype: np.dtype) -> np.ndarray:
+        return self._encode(y, dtype, partial=False, continues=True)[0]
 
     def _output(self) -> tuple[str, str, float]:
         parameter = float(getattr(self, PARAMETERS[self.loss])) if self.loss in PARAMETERS else 0.0

@@ -1,5 +1,6 @@
 """The order of a stochastic training: epochs, shuffling, stopping, and what is printed and remembered."""
 
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.training.optimizers import SGD, Adam
+from fastmlp.training.validation import Measured, append_epoch
+from fastmlp.training.warm_state import forget_state
 
 Parameters = tuple[list[np.ndarray], list[np.ndarray]]
 
@@ -41,6 +44,8 @@ class History:
     """What is known of all epochs since the weights were drawn; goes on in warm starts and partial fits.
 
     `validation_scores` and `best_validation_score` are None without early stopping, `best_loss` is None with it.
+    `best_parameters` are those of the best score where the present ones are others: between partial fits.
+    `validation_losses` is None without validation rows. `epochs` holds the numbers of all epochs by their names.
     """
 
     n_samples_seen: int = 0
@@ -49,15 +54,35 @@ class History:
     validation_scores: list[float] | None = None
     best_validation_score: float | None = None
     no_improvement_count: int = 0
+    best_parameters: Parameters | None = None
+    validation_losses: list[float] | None = None
+    epochs: dict[str, list[float]] = field(default_factory=dict)
+    start: float = field(default_factory=time.perf_counter)
 
     def set_early_stopping(self, early_stopping: bool) -> None:
         """Begin to follow the validation score, or the training loss, if that is not what was followed so far."""
         if early_stopping and (self.best_validation_score is None or self.validation_scores is None):
             self.validation_scores, self.best_validation_score, self.best_loss = [], -np.inf, None
-            self.no_improvement_count = 0
+            self.no_improvement_count, self.best_parameters = 0, None
         elif not early_stopping and self.best_loss is None:
             self.validation_scores, self.best_validation_score, self.best_loss = None, None, np.inf
-            self.no_improvement_count = 0
+            self.no_improvement_count, self.best_parameters = 0, None
+
+    def record_epoch(self, loss: float, learning_rate: float, n_samples: int, measured: Measured | None) -> None:
+        """Append what is known of an epoch of so many rows."""
+        self.n_samples_seen += n_samples
+        self.loss_curve.append(loss)
+        if measured is None:
+            validation, self.validation_losses = {}, None
+        else:
+            validation = measured.numbers
+            if self.validation_losses is None:
+                self.validation_losses = []
+            self.validation_losses.append(validation["validation_loss"])
+        seconds = time.perf_counter() - self.start
+        append_epoch(
+            self.epochs, {"loss": float(loss), **validation, "learning_rate": learning_rate, "seconds": seconds}
+        )
 
     def record_loss(self, tol: float) -> None:
         """Compare the last loss with the best one."""
@@ -69,7 +94,8 @@ class History:
     def record_score(self, score: float, tol: float) -> bool:
         """Append a validation score, compare it with the best one, and return whether it is better."""
         self.validation_scores.append(score)
-        self.no_improvement_count = self.no_improvement_count + 1 if score < self.best_validation_score + tol else 0
+        improved = score >= self.best_validation_score + tol  # no NaN is an improvement
+        self.no_improvement_count = 0 if improved else self.no_improvement_count + 1
         better = score > self.best_validation_score
         if better:
             self.best_validation_score = score
@@ -96,7 +122,8 @@ def train(
     schedule: Schedule,
     random_state: np.random.RandomState,
     n_samples: int,
-    score: Callable[[], float] | None = None,
+    validate: Callable[[int, bool], Measured] | None = None,
+    early_stopping: bool = False,
 ) -> tuple[Parameters, int]:
     """Train until the loss, or the validation score, no longer improves, or for `max_iter` epochs.
 
@@ -116,13 +143,18 @@ def train(
         Shuffles the rows.
     n_samples : int
         The number of training rows.
-    score : callable or None, default=None
-        Gives the validation score at the engine's present parameters. None: no early stopping.
+    validate : callable or None, default=None
+        Gives the validation's numbers at the engine's present parameters, for the number of the epoch and whether the
+        parameters are finite. None: there are no validation rows.
+    early_stopping : bool, default=False
+        Whether the validation's score decides when to stop and which parameters are kept.
 
     Returns
     -------
     parameters : tuple of (coefs, intercepts)
-        The last epoch's, or with early stopping those of the epoch with the best score.
+        The last epoch's, or with early stopping those of the epoch with the best score. In a partial fit with early
+        stopping the last epoch's too, until the score has not improved in `n_iter_no_change` calls: then those of the
+        best call, with a ConvergenceWarning, and the optimizer's state begins anew.
     n_iter : int
         The number of epochs of this call.
 
@@ -132,11 +164,18 @@ def train(
         If parameters are no longer finite after an epoch; with early stopping only if no epoch had a finite score,
         otherwise a ConvergenceWarning.
     """
-    history.set_early_stopping(score is not None)
-    best = engine.get_parameters() if score is not None else None
+    history.set_early_stopping(early_stopping)
+    patience = schedule.n_iter_no_change
+    if early_stopping:
+        if history.best_parameters is None:
+            history.best_parameters = engine.get_parameters()
+        if schedule.single_epoch:
+            patience -= 1  # calls; an epoch more in `fit`, as in scikit-learn
+            if history.no_improvement_count > patience:  # the last fit stopped, and kept its best weights
+                history.no_improvement_count = 0
     order = np.arange(n_samples, dtype=np.int64)
     n_steps = -(-n_samples // schedule.batch_size)
-    n_iter = 0
+    n_iter, finite, better, stops = 0, True, False, False
     try:
         while n_iter < schedule.max_iter:
             if schedule.shuffle:
@@ -145,23 +184,22 @@ def train(
                 loss = engine.run_epoch(order, schedule.batch_size, schedule.alpha, optimizer.update(n_steps))
             finally:
                 optimizer.advance(max(optimizer.step, engine.step))
-            n_iter += 1
-            history.n_samples_seen += n_samples
-            history.loss_curve.append(loss)
             if schedule.verbose:
-                print(f"Iteration {n_iter}, loss = {loss:.8f}")
-
+                print(f"Iteration {n_iter + 1}, loss = {loss:.8f}")
             finite = engine.is_finite()
-            if not finite and score is None:
-                raise ValueError(f"{NOT_FINITE} It happened in epoch {n_iter}. {ADVICE}")
-            if score is None:
-                history.record_loss(schedule.tol)
-            else:
-                better = history.record_score(score() if finite else float("nan"), schedule.tol)
-                if schedule.verbose:
-                    print(f"Validation score: {history.validation_scores[-1]:f}")
+            if not finite and not early_stopping:
+                raise ValueError(f"{NOT_FINITE} It happened in epoch {n_iter + 1}. {ADVICE}")
+            measured = None if validate is None else validate(n_iter + 1, finite)
+            n_iter += 1
+            history.record_epoch(loss, optimizer.last_rate, n_samples, measured)
+            if early_stopping:
+                better = history.record_score(measured.score, schedule.tol)
                 if better:
-                    best = engine.get_parameters()
+                    history.best_parameters = engine.get_parameters()
+            else:
+                history.record_loss(schedule.tol)
+            if schedule.verbose and measured is not None:
+                print(f"Validation score: {measured.score:f}")
             if not finite:
                 _stop_diverged(history, n_iter)
                 break
@@ -172,10 +210,11 @@ def train(
                     if schedule.verbose:
                         print(f"The gradient's norm is {engine.gradient_norm:g}. Stopping.")
                     break
-                if score is None:
+                if not early_stopping:
                     history.no_improvement_count = 0
-            if history.no_improvement_count > schedule.n_iter_no_change:
-                if optimizer.trigger_stopping(_no_improvement(schedule, score is not None), bool(schedule.verbose)):
+            if history.no_improvement_count > patience:
+                stops = optimizer.trigger_stopping(_no_improvement(schedule, early_stopping), bool(schedule.verbose))
+                if stops:
                     break
                 history.no_improvement_count = 0
             if schedule.single_epoch:
@@ -190,7 +229,20 @@ def train(
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=2)
     optimizer.state = engine.get_state()
-    return best if score is not None else engine.get_parameters(), n_iter
+    if not early_stopping:
+        return engine.get_parameters(), n_iter
+    best, history.best_parameters = history.best_parameters, None
+    if schedule.single_epoch and finite and not stops:
+        if better:
+            return best, n_iter
+        history.best_parameters = best
+        return engine.get_parameters(), n_iter
+    if schedule.single_epoch:
+        history.no_improvement_count = 0
+    if schedule.single_epoch or not finite:
+        forget_state(optimizer)  # it belongs to the weights that are left
+    _warn_of_best(history, schedule, stops, n_iter)
+    return best, n_iter
 
 
 def _shuffled(order: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
@@ -210,7 +262,19 @@ def _stop_diverged(history: History, n_iter: int) -> None:
     )
 
 
+def _warn_of_best(history: History, schedule: Schedule, stops: bool, n_iter: int) -> None:
+    """Warn if a partial fit is set back to its best weights, or if none were better than those before the training."""
+    message = None
+    if schedule.single_epoch and stops:
+        message = f"{_no_improvement(schedule, True)} The weights are those of the best call again."
+    elif history.best_validation_score == -np.inf and n_iter > 0:
+        message = "No epoch had a finite validation score: the weights are those from before the training."
+    if message is not None:
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+
 def _no_improvement(schedule: Schedule, early_stopping: bool) -> str:
     subject = "Validation score" if early_stopping else "Training loss"
-    epochs = f"{schedule.n_iter_no_change:d} consecutive epochs"
+    calls = "calls of partial_fit" if early_stopping and schedule.single_epoch else "epochs"
+    epochs = f"{schedule.n_iter_no_change:d} consecutive {calls}"
     return f"{subject} did not improve more than tol={schedule.tol:f} for {epochs}."
