@@ -86,7 +86,9 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
     """
     dtype, sparse = training.X.dtype, issparse(training.X)
     with _naming("X_val, y_val"):
-        with np.errstate(over="ignore"):
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what is too large for float32 becomes infinite, and an error
             X, y = validate_data(
                 estimator,
                 X_val,
