@@ -41,7 +41,7 @@ def test_partial_fit_goes_on_from_the_state(solver):
 
 
 def test_another_solver_begins_with_a_state_of_its_own():
-    model = classifier(solver="rmsprop").partial_fit(X, y, classes=[0, 1, 2])
+    model = classifier(solver="rmsprop", keep_optimizer=True).partial_fit(X, y, classes=[0, 1, 2])
     before = copy.deepcopy(model)
     model.set_params(solver="nadam").partial_fit(X, y)
     assert model._optimizer.step == before._optimizer.step == 1

@@ -122,6 +122,10 @@ def test_the_best_weights_survive_a_pickle(name):
     with pytest.warns(ConvergenceWarning, match=set_back.format(2)):
         loaded.partial_fit(X, y)
     assert_weights(loaded, best)
+    with pytest.warns(ConvergenceWarning, match=set_back.format(2)):
+        model.set_params(dtype="float32").partial_fit(X, y)
+    assert_weights(model, [array.astype(np.float32) for array in best])
+    assert model.coefs_[0].dtype == np.float32
 
 
 @quiet

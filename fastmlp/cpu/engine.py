@@ -10,6 +10,7 @@ from fastmlp.cpu.compile import entry
 from fastmlp.cpu.data import as_kernel_input, encode
 from fastmlp.cpu.forward import forward_packed
 from fastmlp.cpu.layout import BLOCK_ROWS, FIRST, GRADIENT
+from fastmlp.cpu.mean_loss import mean_loss
 from fastmlp.cpu.parameters import UPDATE_CODES
 from fastmlp.cpu.program import program_of
 from fastmlp.cpu.step import (
@@ -37,7 +38,6 @@ from fastmlp.cpu.step import (
     WEIGHT_ALPHA,
 )
 from fastmlp.cpu.threads import Pace, Team, resolve_threads
-from fastmlp.cpu.unit_losses import mean_loss
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
 

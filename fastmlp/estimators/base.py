@@ -19,6 +19,7 @@ from fastmlp.estimators.inputs import (
     as_rows,
     augmentation_of,
     check_continues,
+    contiguous,
     dropout_rates,
     hidden_activations,
     hidden_widths,
@@ -239,7 +240,7 @@ class BaseMLP(BaseEstimator, ABC):
                     widths, activations or [self.activation], random_state, X.dtype, self.weight_init
                 )
             if self.solver in STOCHASTIC_SOLVERS:
-                history = self._history(start, continues)
+                history = self._history(start, continues, X.dtype)
                 learnt = self._fit_stochastic(
                     network, augmentation, parameters, rows, held_out, history, random_state, partial, continues
                 )
@@ -364,14 +365,14 @@ class BaseMLP(BaseEstimator, ABC):
             new = Adam(rate, self.beta_1, self.beta_2, self.epsilon, self.solver, **bounds)
         return with_state_of(new, last) if continues and self.keep_optimizer and last is not None else new
 
-    def _history(self, start: float, continues: bool) -> History:
+    def _history(self, start: float, continues: bool, dtype: np.dtype) -> History:
         """Return a copy of the history so far, as far as there is one: the last solver may have been lbfgs."""
         if not continues:
             return History(start=start)
         scores = getattr(self, "validation_scores_", None)
         if getattr(self, "_followed_score", None) != first_scoring(self.scoring):
             scores = None  # those of another score say nothing of this one
-        losses = getattr(self, "validation_loss_curve_", None)
+        losses, best = getattr(self, "validation_loss_curve_", None), getattr(self, "_best_parameters", None)
         return History(
             getattr(self, "t_", 0),
             list(getattr(self, "loss_curve_", ())),
@@ -379,7 +380,7 @@ class BaseMLP(BaseEstimator, ABC):
             None if scores is None else list(scores),
             getattr(self, "best_validation_score_", None),
             getattr(self, "_no_improvement_count", 0),
-            getattr(self, "_best_parameters", None),
+            None if best is None else contiguous(best, dtype),
             None if losses is None else list(losses),
             {name: list(values) for name, values in getattr(self, "history_", {}).items()},
             start,
@@ -404,10 +405,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def _parameters(self, dtype: np.dtype) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return coefs_ and intercepts_ (they may have been set by hand) as contiguous arrays of `dtype`."""
-        return (
-            [np.ascontiguousarray(coef, dtype) for coef in self.coefs_],
-            [np.ascontiguousarray(intercept, dtype) for intercept in self.intercepts_],
-        )
+        return contiguous((self.coefs_, self.intercepts_), dtype)
 
     def _forward(self, X: Any, raw: bool = False) -> np.ndarray:
         """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs)."""

@@ -197,3 +197,9 @@ def validated_for_prediction(estimator: BaseEstimator, X: object) -> object:
 def as_rows(X: object, dtype: np.dtype) -> object:
     """Return validated X as the engines take it: CSR, or a C-contiguous array, of `dtype`."""
     return X.astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
+
+
+def contiguous(parameters: Sequence, dtype: np.dtype) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return (coefs, intercepts) as C-contiguous arrays of `dtype`."""
+    coefs, intercepts = ([np.ascontiguousarray(array, dtype) for array in arrays] for arrays in parameters)
+    return coefs, intercepts
