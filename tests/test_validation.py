@@ -479,11 +479,11 @@ def test_history_goes_on_like_the_loss_curve(make):
     assert not hasattr(model, "validation_loss_curve_")
 
 
-def test_learning_rate_of_adam_is_that_of_the_last_step():
-    model = classifier(max_iter=3, batch_size=150).fit(X, y)
-    assert model.history_["learning_rate"] == pytest.approx(
-        [0.001 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) for t in (1, 2, 3)], rel=1e-12
-    )
+def test_learning_rate_is_that_of_the_last_step():
+    model = classifier(max_iter=4, batch_size=75, learning_rate="cosine").fit(X, y)
+    expected = [0.001 * (1 + np.cos(np.pi * (epoch + 0.5) / 4)) / 2 for epoch in range(4)]
+    np.testing.assert_allclose(model.history_["learning_rate"], expected, rtol=1e-12)
+    assert classifier(solver="rmsprop").fit(X, y).history_["learning_rate"] == [0.001] * 5
 
 
 def test_ctrl_c_in_a_scorer_leaves_whole_epochs():

@@ -210,7 +210,7 @@ def test_a_partial_fit_that_diverges_is_set_back_at_once():
     settings = {"solver": "sgd", "activation": "identity", "early_stopping": True, "batch_size": 20}
     model = make("MLPRegressor", **settings, learning_rate_init=1e-6).partial_fit(X, y)
     best = weights_of(model)
-    model._optimizer.learning_rate = 1e300
+    model._optimizer.rate.base = 1e300
     with pytest.warns(ConvergenceWarning, match="Training stopped in epoch 1; the weights of the best"):
         model.partial_fit(X, y)
     assert_weights(model, best)
@@ -284,13 +284,12 @@ def test_a_pickle_keeps_an_adaptive_learning_rate(name):
 
 @quiet
 @pytest.mark.usefixtures("each_engine")
+@pytest.mark.parametrize("schedule", [{}, {"learning_rate": "cosine", "decay_epochs": 6}], ids=["constant", "cosine"])
 @pytest.mark.parametrize("solver", ["adam", "sgd", "nadam"])
-def test_warm_starts_of_one_epoch_are_the_epochs_of_one_fit(name, solver):
-    whole = make(name, solver=solver, shuffle=False, max_iter=6).fit(X, y)
-    kept, anew = (
-        make(name, solver=solver, shuffle=False, max_iter=1, warm_start=True, keep_optimizer=keep)
-        for keep in (True, False)
-    )
+def test_warm_starts_of_one_epoch_are_the_epochs_of_one_fit(name, solver, schedule):
+    settings = {"solver": solver, "shuffle": False, "batch_size": 50, **schedule}
+    whole = make(name, **settings, max_iter=6).fit(X, y)
+    kept, anew = (make(name, **settings, max_iter=1, warm_start=True, keep_optimizer=keep) for keep in (True, False))
     for _ in range(6):
         kept.fit(X, y)
         anew.fit(X, y)
@@ -300,7 +299,7 @@ def test_warm_starts_of_one_epoch_are_the_epochs_of_one_fit(name, solver):
     assert anew.loss_curve_[3:] != whole.loss_curve_[3:]
     kept.set_params(warm_start=False).fit(X, y)
     assert kept.loss_curve_ == whole.loss_curve_[:1]
-    assert kept._optimizer.step == 1
+    assert kept._optimizer.step == 3
 
 
 @quiet

@@ -388,7 +388,7 @@ class BaseMLP(BaseEstimator, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        if self.keep_optimizer or "_optimizer" not in state:
+        if self.keep_optimizer or state.get("_optimizer") is None:
             return state
         return {**state, "_optimizer": without_state(self._optimizer)}
 

@@ -121,8 +121,8 @@ scoring : str, callable, list, tuple, dict or None, default=None
 keep_optimizer : bool, default=False
     Whether the optimizer's moments and steps are kept through warm starts, and in pickles and copies. False: a warm
     start begins with new ones, as in scikit-learn, and a pickle leaves them out, which are once or twice the size of
-    the weights: the first `partial_fit` after it begins with new ones at the same learning rate. With True, the
-    learning rate goes on as well unless a hyperparameter of the optimizer has been changed.
+    the weights: the first `partial_fit` after it begins with new ones at step 0, and the learning rate goes on. With
+    True it goes on in warm starts as well, unless a parameter of it but `decay_epochs` has been changed.
 """
 
 ATTRIBUTES = """\
@@ -142,7 +142,7 @@ validation_loss_curve_ : list of float or None
 history_ : dict of str to list of float
     Lists with a number for each epoch, through warm starts and partial fits: "loss"; "validation_loss" and
     "validation_accuracy" (or whatever the names of `scoring` are) where there are validation rows, NaN in epochs
-    without; "learning_rate" in this epoch, of "adam" and "adamw" the corrected one of its last step; "seconds" since
+    without; "learning_rate" of the epoch's last step, before Adam's correction of the moments' bias; "seconds" since
     the start of its fit.
 t_ : int
     The number of rows seen: rows times epochs. 0 after "lbfgs".
