@@ -54,6 +54,12 @@ def smoothed(t, p, amount, classes):
 # estimator, X, y, and the loss of each row from the estimator and targets: one column for each output
 CASES = {
     "log_loss": (classifier(), X, y, lambda m, X, t: smoothed(np.eye(3)[t[:, 0]], m.predict_proba(X), 0, 3)),
+    "dropout": (  # only in training
+        classifier(dropout=0.5),
+        X,
+        y,
+        lambda m, X, t: smoothed(np.eye(3)[t[:, 0]], m.predict_proba(X), 0, 3),
+    ),
     "binary": (classifier(), X, y == 1, lambda m, X, t: smoothed(t, m.predict_proba(X)[:, 1:], 0, 2)),
     "multilabel": (classifier(), X, multilabel, lambda m, X, t: smoothed(t, m.predict_proba(X), 0, 2)),
     "smoothed": (

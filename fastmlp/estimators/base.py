@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp.estimators.combinations import check_combinations, check_full_batch
+from fastmlp.estimators.history import attributes_of, forget_history, history_of
 from fastmlp.estimators.inputs import (
     as_rows,
     augmentation_of,
@@ -27,7 +28,7 @@ from fastmlp.estimators.inputs import (
     validated_for_prediction,
     validated_weight,
 )
-from fastmlp.estimators.validation import Rows, Validation, check_validation, first_scoring, split, validated_rows
+from fastmlp.estimators.validation import Rows, Validation, check_validation, split, validated_rows
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.schedules import SCHEDULES
 from fastmlp.formulas.updates import UPDATES
@@ -240,7 +241,7 @@ class BaseMLP(BaseEstimator, ABC):
                     widths, activations or [self.activation], random_state, X.dtype, self.weight_init
                 )
             if self.solver in STOCHASTIC_SOLVERS:
-                history = self._history(start, continues, X.dtype)
+                history = history_of(self, start, X.dtype) if continues else History(start=start)
                 learnt = self._fit_stochastic(
                     network, augmentation, parameters, rows, held_out, history, random_state, partial, continues
                 )
@@ -301,18 +302,8 @@ class BaseMLP(BaseEstimator, ABC):
             "coefs_": coefs,
             "intercepts_": intercepts,
             "n_iter_": n_iter,
-            "t_": history.n_samples_seen,
-            "loss_": history.loss_curve[-1] if history.loss_curve else np.nan,
-            "loss_curve_": history.loss_curve,
-            "best_loss_": history.best_loss,
-            "validation_scores_": history.validation_scores,
-            "best_validation_score_": history.best_validation_score,
-            "validation_loss_curve_": history.validation_losses,
-            "history_": history.epochs,
-            "_no_improvement_count": history.no_improvement_count,
-            "_best_parameters": history.best_parameters,
-            "_followed_score": first_scoring(self.scoring),
             "_optimizer": optimizer,
+            **attributes_of(history, self.scoring),
         }
 
     def _fit_lbfgs(
@@ -331,11 +322,8 @@ class BaseMLP(BaseEstimator, ABC):
             (coefs, intercepts), loss, n_iter = minimise(
                 engine, parameters, self.alpha, self.max_iter, self.max_fun, self.tol, self.verbose, X.dtype
             )
-        if not continues:  # left by an earlier fit with another solver
-            stale = ("best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "history_")
-            private = ("_no_improvement_count", "_best_parameters", "_followed_score", "_optimizer")
-            for name in (*stale, "validation_loss_curve_", *private):
-                vars(self).pop(name, None)
+        if not continues:
+            forget_history(self)
         n_samples_seen = getattr(self, "t_", 0) if continues else 0
         return {"coefs_": coefs, "intercepts_": intercepts, "n_iter_": n_iter, "t_": n_samples_seen, "loss_": loss}
 
@@ -364,27 +352,6 @@ class BaseMLP(BaseEstimator, ABC):
         else:
             new = Adam(rate, self.beta_1, self.beta_2, self.epsilon, self.solver, **bounds)
         return with_state_of(new, last) if continues and self.keep_optimizer and last is not None else new
-
-    def _history(self, start: float, continues: bool, dtype: np.dtype) -> History:
-        """Return a copy of the history so far, as far as there is one: the last solver may have been lbfgs."""
-        if not continues:
-            return History(start=start)
-        scores = getattr(self, "validation_scores_", None)
-        if getattr(self, "_followed_score", None) != first_scoring(self.scoring):
-            scores = None  # those of another score say nothing of this one
-        losses, best = getattr(self, "validation_loss_curve_", None), getattr(self, "_best_parameters", None)
-        return History(
-            getattr(self, "t_", 0),
-            list(getattr(self, "loss_curve_", ())),
-            getattr(self, "best_loss_", np.inf),
-            None if scores is None else list(scores),
-            getattr(self, "best_validation_score_", None),
-            getattr(self, "_no_improvement_count", 0),
-            None if best is None else contiguous(best, dtype),
-            None if losses is None else list(losses),
-            {name: list(values) for name, values in getattr(self, "history_", {}).items()},
-            start,
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
