@@ -40,6 +40,10 @@ class Network:
         """The number of weights and biases."""
         return sum((inputs + 1) * outputs for inputs, outputs in pairwise(self.widths))
 
+    def without_output(self) -> "Network":
+        """Return the network whose output is the last hidden layer of this one."""
+        return Network(self.widths[:-1], self.activations[:-1], "squared_error")
+
 
 class Augmentation(NamedTuple):
     """What is done to rows as they are gathered for a step.

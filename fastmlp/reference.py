@@ -294,6 +294,37 @@ def forward(
     return activation
 
 
+def hidden_layer(
+    network: Network,
+    coefs: Sequence[np.ndarray],
+    intercepts: Sequence[np.ndarray],
+    X: np.ndarray,
+    n_threads: int | None = 1,
+) -> np.ndarray:
+    """Return the activations of the last hidden layer, of shape (n_samples, units)."""
+    return forward(network.without_output(), coefs[:-1], intercepts[:-1], X)
+
+
+def input_gradient(
+    network: Network,
+    coefs: Sequence[np.ndarray],
+    intercepts: Sequence[np.ndarray],
+    X: np.ndarray,
+    errors: np.ndarray,
+    n_threads: int | None = 1,
+) -> np.ndarray:
+    """Return the derivative of each row's sum of errors times preactivations of the output by the row's inputs."""
+    with np.errstate(all="ignore"):
+        activation, derivatives = X, []
+        for name, coef, intercept in zip(network.activations[:-1], coefs[:-1], intercepts[:-1], strict=True):
+            preactivation = activation @ coef + intercept
+            activation = ACTIVATIONS[name](preactivation)
+            derivatives.append(DERIVATIVES[name](preactivation, activation))
+        for coef, derivative in zip(coefs[:0:-1], derivatives[::-1], strict=True):
+            errors = (errors @ coef.T) * derivative
+        return errors @ coefs[0].T
+
+
 def row_losses(loss: str, targets: np.ndarray, output: np.ndarray, parameter: float = 0.0) -> np.ndarray:
     """Return the loss of each row, of shape (n_samples,); where scikit-learn has it, as that defines it."""
     epsilon = np.finfo(output.dtype).eps

@@ -37,7 +37,8 @@ def pytest_addoption(parser):
 def use_reference(monkeypatch):
     """Put the plain NumPy engine in the place of the one that `fastmlp` chose."""
     monkeypatch.setattr(device, "make_engine", reference.Engine)
-    monkeypatch.setattr(device, "forward", reference.forward)
+    for name in ("forward", "hidden_layer", "input_gradient"):
+        monkeypatch.setattr(device, name, getattr(reference, name))
 
 
 @pytest.fixture(autouse=True)

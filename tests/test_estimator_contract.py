@@ -79,7 +79,7 @@ def test_scikit_learn_check(estimator, check):
 
 def test_import_changes_nothing_global():
     assert fastmlp.__version__
-    assert set(fastmlp.__all__) == {"MLPClassifier", "MLPRegressor", "Perceptron"}
+    assert set(fastmlp.__all__) == {"MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient"}
 
 
 same_as_in_scikit_learn_1_7 = pytest.mark.skipif(
@@ -140,8 +140,20 @@ def test_methods_and_their_parameters(estimator):
                 assert ours == [*inspect.signature(original).parameters, *new], name
 
 
-def test_tags_are_theirs(estimator):
-    assert get_tags(estimator()) == get_tags(theirs(estimator)())
+def test_tags_are_theirs_and_those_of_a_transformer(estimator):
+    ours = get_tags(estimator())
+    assert ours.transformer_tags.preserves_dtype == ["float64", "float32"]
+    assert get_tags(estimator(dtype="float32")).transformer_tags.preserves_dtype == ["float32"]
+    ours.transformer_tags = None
+    assert ours == get_tags(theirs(estimator)())
+
+
+def test_public_methods_are_theirs_and_some_of_ours(estimator):
+    ours, original = ({name for name in dir(cls) if not name.startswith("_")} for cls in (estimator, theirs(estimator)))
+    more = {"transform", "fit_transform", "get_feature_names_out", "set_output", "input_gradient"}
+    if estimator is fastmlp.MLPClassifier:
+        more.add("decision_function")  # with the loss "hinge" only
+    assert ours - original == more
 
 
 def test_every_parameter_and_attribute_is_documented(estimator):

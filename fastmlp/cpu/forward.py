@@ -1,6 +1,7 @@
 """Prediction: rows through the network, in blocks, so that memory does not grow with rows x hidden width."""
 
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -136,13 +137,25 @@ def forward_packed(out: np.ndarray, layout: Layout, plan: np.ndarray, X, block_r
     forward_blocks(program, out, layout.memory, plan, as_kernel_input(X), np.arange(X.shape[0]), block_rows, code)
 
 
-def _pack_parameters(layout, coefs, intercepts):
+def pack_parameters(layout: Layout, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
     """Copy weights and biases into a buffer for prediction."""
     for record, weight, bias in zip(layout.layers, coefs, intercepts, strict=True):
         rows = np.arange(len(weight))
         weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias).reshape(1, -1)
         pack(layout.memory, record[WEIGHT], record[WEIGHT_STRIDE], read_only(weight), rows)
         pack(layout.memory, record[BIAS], layout.lanes, read_only(bias), rows[:1])
+
+
+def share_rows(part: Callable[[int, int, int], None], n_rows: int, n_threads: int) -> None:
+    """Run part(thread, first row, last row) in so many threads, this one being number 0."""
+    edges = [n_rows * i // n_threads for i in range(n_threads + 1)]
+    shares = [(thread, *edges[thread : thread + 2]) for thread in range(n_threads)]
+    helpers = [threading.Thread(target=part, args=share) for share in shares[1:]]
+    for helper in helpers:
+        helper.start()
+    part(*shares[0])
+    for helper in helpers:
+        helper.join()
 
 
 def forward(
@@ -181,18 +194,11 @@ def forward(
     rows = min(n_rows, BLOCK_ROWS)
     layout = encode(network, X.dtype, rows, wanted, isinstance(X, np.ndarray), training=False)
     layout.set_batch(rows)
-    _pack_parameters(layout, coefs, intercepts)
+    pack_parameters(layout, coefs, intercepts)
     out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
 
-    def part(thread):
-        first, last = edges[thread : thread + 2]
+    def part(thread, first, last):
         forward_packed(out[first:last], layout, layout.plan_of(thread), rows_of(X, first, last), rows, raw)
 
-    edges = [n_rows * i // wanted for i in range(wanted + 1)]
-    helpers = [threading.Thread(target=part, args=(thread,)) for thread in range(1, wanted)]
-    for helper in helpers:
-        helper.start()
-    part(0)
-    for helper in helpers:
-        helper.join()
+    share_rows(part, n_rows, wanted)
     return out

@@ -95,8 +95,9 @@ class Layout:
     Parameters, both moments and the gradient have one layout; FIRST, SECOND and GRADIENT are the distances. With
     OTHER_GRADIENT, the distance of another gradient, a batch may be summed in two chunks of rows. To train,
     all threads work on one block of rows. To predict (`training` false), each has a block of its own, and there is
-    place for the parameters and activations only, which hold no numbers yet. With `target_columns`, there is place for
-    targets and weights of a block's rows, for rows that are mixed.
+    place for the parameters and activations only, which hold no numbers yet; with `to_inputs` there is place for errors
+    too, back to the inputs. With `target_columns`, there is place for targets and weights of a block's rows, for rows
+    that are mixed.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Layout:
         dense_input: bool = True,
         training: bool = True,
         target_columns: int = 0,
+        to_inputs: bool = False,
     ):
         self.network, self.dtype, self.lanes = network, np.dtype(dtype), lanes_of(dtype)
         head, self._size, self.n_tiles, self._batch_rows = [0] * HEAD, 0, 0, 0
@@ -122,10 +124,15 @@ class Layout:
             if dense_input and self._worth_chunks(records, min(rows, BLOCK_ROWS)):
                 head[OTHER_GRADIENT] = self._size
                 self._size += self.parameters_size
+        if training or to_inputs:
+            for record in records if to_inputs else records[1:]:
+                self._place_transposed(record)
         first = self._size
-        self._place_rows(records, min(rows, BLOCK_ROWS), dense_input, training)
+        self._place_rows(records, min(rows, BLOCK_ROWS), dense_input, training, to_inputs)
         self._block_size = self._size - first
-        if training:
+        if not training:
+            self._take(self._block_size * (n_threads - 1))
+        if training or to_inputs:
             panels = max(record[IN_PANELS] for record in records)
             head[ZEROS] = self._take(max(PANELS, ROWS, panels) * self.lanes)
             for record in records:
@@ -134,13 +141,11 @@ class Layout:
             if target_columns > 0:
                 head[OWN_TARGETS] = self._take(target_columns * BLOCK_ROWS)
                 head[OWN_WEIGHTS] = self._take(BLOCK_ROWS)
-        else:
-            self._take(self._block_size * (n_threads - 1))
         self._take(self.lanes * self.lanes)  # what reads several rows at once may read beyond the end
         self.plan = np.array([*head, *chain.from_iterable(records)], dtype=np.int64)
         self.layers = self.plan[HEAD:].reshape(-1, FIELDS)
         spare = ALIGNMENT // self.dtype.itemsize
-        whole = (np.zeros if training else np.empty)(self._size + spare, dtype=self.dtype)
+        whole = (np.zeros if training or to_inputs else np.empty)(self._size + spare, dtype=self.dtype)
         start = -whole.ctypes.data % ALIGNMENT // self.dtype.itemsize
         self.memory = whole[start : start + self._size]
 
@@ -165,23 +170,24 @@ class Layout:
         self.n_tiles += -(-panels // PANELS) * tiles
         return record
 
-    def _place_rows(self, records, rows, dense_input, training):
+    def _place_transposed(self, record):
+        rows = max(padded_rows(record[OUTPUTS]), record[OUT_PANELS] * self.lanes)
+        record[TRANSPOSED_STRIDE] = rows * self.lanes
+        record[TRANSPOSED] = self._take(record[IN_PANELS] * record[TRANSPOSED_STRIDE])
+
+    def _place_rows(self, records, rows, dense_input, training, to_inputs):
         stride = padded_rows(rows) * self.lanes
-        below = self._take(records[0][IN_PANELS] * stride) if dense_input else 0
-        error_below = 0
+        below = self._take(records[0][IN_PANELS] * stride) if dense_input or to_inputs else 0
+        error_below = below  # errors of the inputs: nothing reads the inputs any more when they are there
         for index, record in enumerate(records):
             record[INPUT], record[ERROR_BELOW] = below, error_below
             below = record[OUTPUT] = record[ERROR] = self._take(record[OUT_PANELS] * stride)
-            if training and index < len(records) - 1:
+            if (training or to_inputs) and index < len(records) - 1:
                 record[ERROR] = self._take(record[OUT_PANELS] * stride)
                 if self.network.dropout:
                     record[DROPPED] = round(self.network.dropout[index] * RESOLUTION)
                 if record[DROPPED] > 0 or ACTIVATIONS[self.network.activations[index]].derivative is None:
                     record[SLOPE] = self._take(record[OUT_PANELS] * stride) - record[OUTPUT]
-            if training and index > 0:
-                transposed_rows = max(padded_rows(record[OUTPUTS]), record[OUT_PANELS] * self.lanes)
-                record[TRANSPOSED_STRIDE] = transposed_rows * self.lanes
-                record[TRANSPOSED] = self._take(record[IN_PANELS] * record[TRANSPOSED_STRIDE])
             error_below = record[ERROR]
 
     def _worth_chunks(self, records, rows):
@@ -216,7 +222,7 @@ class Layout:
         if thread == 0:
             return self.plan
         plan = self.plan.copy()
-        plan[HEAD:].reshape(-1, FIELDS)[:, [INPUT, OUTPUT, ERROR]] += thread * self._block_size
+        plan[HEAD:].reshape(-1, FIELDS)[:, [INPUT, OUTPUT, ERROR, ERROR_BELOW]] += thread * self._block_size
         return plan
 
     def undropped_plan(self) -> np.ndarray:

@@ -9,7 +9,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator, _fit_context, is_regressor
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+    is_regressor,
+)
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -32,18 +38,19 @@ from fastmlp.estimators.validation import Rows, Validation, check_validation, sp
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.schedules import SCHEDULES
 from fastmlp.formulas.updates import UPDATES
-from fastmlp.network import Augmentation, Network
+from fastmlp.network import Network
 from fastmlp.training import device
 from fastmlp.training.initialisation import INITIALISATIONS, draw_parameters
 from fastmlp.training.lbfgs import minimise
 from fastmlp.training.optimizers import SGD, Adam, LearningRate
+from fastmlp.training.prediction import errors_of_outputs
 from fastmlp.training.stochastic import History, Schedule, clipped_batch_size, train
 from fastmlp.training.warm_state import copy_of, with_state_of, without_state
 
 STOCHASTIC_SOLVERS = tuple(UPDATES)
 
 
-class BaseMLP(BaseEstimator, ABC):
+class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
     """A multi-layer perceptron without its targets."""
 
     _parameter_constraints: ClassVar[dict] = {
@@ -200,60 +207,77 @@ class BaseMLP(BaseEstimator, ABC):
         """Fit; validation: (X_val, y_val, sample_weight_val)."""
         start = time.perf_counter()
         with unchanged_on_error(self):
-            check_combinations(self)
-            hidden = hidden_widths(self.hidden_layer_sizes)
-            activations = hidden_activations(self.activation, len(hidden))
-            dropout, augmentation = dropout_rates(self.dropout, len(hidden)), augmentation_of(self.augment)
             check_validation(self, *validation)
             continues = hasattr(self, "coefs_") and (self.warm_start or partial)
-            with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
-                X, y = validate_data(
-                    self,
-                    X,
-                    y,
-                    accept_sparse="csr",
-                    multi_output=True,
-                    y_numeric=is_regressor(self),
-                    dtype=self._dtypes(continues),
-                    order="C",
-                    reset=not continues,
-                )
-            if issparse(X) and self.augment:
-                raise ValueError(
-                    f"augment={self.augment} needs dense X, got a sparse matrix: take X.toarray(), or augment=None."
-                )
-            weight = validated_weight(sample_weight, X, X.dtype)
-            targets, n_outputs = self._encode(y, X.dtype, partial, continues, **encoding)
-            rows = Rows(X, y, targets, weight)
-            held_out = None if validation[0] is None else validated_rows(self, *validation, rows)
-            widths = (X.shape[1], *hidden, n_outputs)
-            if continues:
-                check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
-            activation, *loss = self._output()
-            scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
-            network = Network(widths, (*activations, activation), *loss, scale_alpha, dropout)
-
             random_state = check_random_state(self.random_state)
-            if continues:
-                parameters = self._parameters(X.dtype)
-            else:
-                parameters = draw_parameters(
-                    widths, activations or [self.activation], random_state, X.dtype, self.weight_init
-                )
+            network, parameters, rows = self._prepare(X, y, sample_weight, random_state, partial, continues, **encoding)
+            held_out = None if validation[0] is None else validated_rows(self, *validation, rows)
             if self.solver in STOCHASTIC_SOLVERS:
-                history = history_of(self, start, X.dtype) if continues else History(start=start)
+                history = history_of(self, start, rows.X.dtype) if continues else History(start=start)
                 learnt = self._fit_stochastic(
-                    network, augmentation, parameters, rows, held_out, history, random_state, partial, continues
+                    network, parameters, rows, held_out, history, random_state, partial, continues
                 )
             else:
-                learnt = self._fit_lbfgs(network, parameters, X, targets, weight, continues)
-            vars(self).update(learnt, n_outputs_=n_outputs, n_layers_=len(widths), out_activation_=activation)
+                learnt = self._fit_lbfgs(network, parameters, rows, continues)
+            vars(self).update(
+                learnt,
+                n_outputs_=network.widths[-1],
+                n_layers_=len(network.widths),
+                out_activation_=network.activations[-1],
+            )
         return self
+
+    def _prepare(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        random_state: np.random.RandomState,
+        partial: bool,
+        continues: bool,
+        **encoding: Any,
+    ) -> tuple[Network, tuple[list[np.ndarray], list[np.ndarray]], Rows]:
+        """Return what a fit begins with: network, parameters and validated rows."""
+        check_combinations(self)
+        hidden = hidden_widths(self.hidden_layer_sizes)
+        activations = hidden_activations(self.activation, len(hidden))
+        dropout = dropout_rates(self.dropout, len(hidden))
+        augmentation_of(self.augment)
+        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
+            X, y = validate_data(
+                self,
+                X,
+                y,
+                accept_sparse="csr",
+                multi_output=True,
+                y_numeric=is_regressor(self),
+                dtype=self._dtypes(continues),
+                order="C",
+                reset=not continues,
+            )
+        if issparse(X) and self.augment:
+            raise ValueError(
+                f"augment={self.augment} needs dense X, got a sparse matrix: take X.toarray(), or augment=None."
+            )
+        weight = validated_weight(sample_weight, X, X.dtype)
+        targets, n_outputs = self._encode(y, X.dtype, partial, continues, **encoding)
+        widths = (X.shape[1], *hidden, n_outputs)
+        if continues:
+            check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
+        activation, *loss = self._output()
+        scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
+        network = Network(widths, (*activations, activation), *loss, scale_alpha, dropout)
+        if continues:
+            parameters = self._parameters(X.dtype)
+        else:
+            parameters = draw_parameters(
+                widths, activations or [self.activation], random_state, X.dtype, self.weight_init
+            )
+        return network, parameters, Rows(X, y, targets, weight)
 
     def _fit_stochastic(
         self,
         network: Network,
-        augmentation: Augmentation,
         parameters: tuple[list[np.ndarray], list[np.ndarray]],
         rows: Rows,
         held_out: Rows | None,
@@ -286,7 +310,7 @@ class BaseMLP(BaseEstimator, ABC):
         )
         optimizer = self._make_optimizer(partial, continues)
         with device.make_engine(network, dtype, self.n_threads) as engine:
-            engine.load(rows.X, rows.targets, rows.weight, augmentation)
+            engine.load(rows.X, rows.targets, rows.weight, augmentation_of(self.augment))
             if network.dropout or self.augment:
                 engine.seed = int(random_state.randint(np.iinfo(np.int32).max))
             engine.set_parameters(*parameters)
@@ -310,17 +334,15 @@ class BaseMLP(BaseEstimator, ABC):
         self,
         network: Network,
         parameters: tuple[list[np.ndarray], list[np.ndarray]],
-        X: Any,
-        targets: np.ndarray,
-        weight: np.ndarray | None,
+        rows: Rows,
         continues: bool,
     ) -> dict[str, Any]:
         """Train with L-BFGS, always in float64, and return the attributes learnt."""
         with device.make_engine(network, np.dtype(np.float64), self.n_threads) as engine:
-            weight = None if weight is None else weight.astype(np.float64)
-            engine.load(as_rows(X, np.float64), targets.astype(np.float64), weight)
+            weight = None if rows.weight is None else rows.weight.astype(np.float64)
+            engine.load(as_rows(rows.X, np.float64), rows.targets.astype(np.float64), weight)
             (coefs, intercepts), loss, n_iter = minimise(
-                engine, parameters, self.alpha, self.max_iter, self.max_fun, self.tol, self.verbose, X.dtype
+                engine, parameters, self.alpha, self.max_iter, self.max_fun, self.tol, self.verbose, rows.X.dtype
             )
         if not continues:
             forget_history(self)
@@ -374,8 +396,8 @@ class BaseMLP(BaseEstimator, ABC):
         """Return coefs_ and intercepts_ (they may have been set by hand) as contiguous arrays of `dtype`."""
         return contiguous((self.coefs_, self.intercepts_), dtype)
 
-    def _forward(self, X: Any, raw: bool = False) -> np.ndarray:
-        """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs)."""
+    def _to_predict(self, X: Any) -> tuple[Network, list[np.ndarray], list[np.ndarray], Any]:
+        """Return network, weights, biases and validated rows."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
         if self.dtype not in (None, "float32", "float64") or (self.n_threads is not None and self.n_threads < 1):
@@ -390,9 +412,84 @@ class BaseMLP(BaseEstimator, ABC):
         X = as_rows(X, dtype)
         activations = (*hidden_activations(self.activation, len(self.coefs_) - 1), self.out_activation_)
         network = Network(self._fitted_widths(), activations, self._output()[1])
-        return device.forward(network, *self._parameters(dtype), X, self.n_threads, raw)
+        return network, *self._parameters(dtype), X
+
+    def _forward(self, X: Any, raw: bool = False) -> np.ndarray:
+        """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs)."""
+        return device.forward(*self._to_predict(X), self.n_threads, raw)
+
+    @property
+    def _n_features_out(self) -> int:
+        """Of `transform`; there is none before the fit, as for all attributes of a fit."""
+        return self.coefs_[-1].shape[0]
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of what `transform` gives: the name of the class in lower case, and the unit's number.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Only compared with the names in `fit`.
+
+        Returns
+        -------
+        ndarray of str of shape (n_units,)
+        """
+        check_is_fitted(self)
+        self._check_hidden_layer("get_feature_names_out")
+        return super().get_feature_names_out(input_features)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the activations of the last hidden layer: features that were learnt from y, for another model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_units)
+            Or what `set_output` asks for.
+
+        Raises
+        ------
+        ValueError
+            If there is no hidden layer.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPClassifier
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.neighbors import KNeighborsClassifier
+        >>> from sklearn.pipeline import make_pipeline
+        >>> X, y = load_iris(return_X_y=True)
+        >>> network = MLPClassifier((20, 5), solver="lbfgs", max_iter=1000, random_state=0, alpha=1.0)
+        >>> network.fit(X, y).transform(X).shape
+        (150, 5)
+        >>> bool(make_pipeline(network, KNeighborsClassifier()).fit(X, y).score(X, y) > 0.95)
+        True
+        """
+        network, coefs, intercepts, X = self._to_predict(X)
+        self._check_hidden_layer("transform")
+        return device.hidden_layer(network, coefs, intercepts, X, self.n_threads)
+
+    def _check_hidden_layer(self, method: str) -> None:
+        if len(self.coefs_) == 1:
+            raise ValueError(
+                f"{method} is about the last hidden layer, and hidden_layer_sizes={self.hidden_layer_sizes!r} has "
+                "none: give it at least one layer."
+            )
+
+    def _input_gradient(self, X: Any, choose: Callable) -> np.ndarray:
+        """Return the gradient of an output; choose(predict): its column and its factor, for all rows or each."""
+        network, coefs, intercepts, X = self._to_predict(X)
+        columns, factors = choose(lambda: device.forward(network, coefs, intercepts, X, self.n_threads))
+        errors = errors_of_outputs(columns, factors, (X.shape[0], network.widths[-1]), X.dtype)
+        return device.input_gradient(network, coefs, intercepts, X, errors, self.n_threads)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"] if self.dtype is None else [self.dtype]
         return tags

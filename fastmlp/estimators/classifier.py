@@ -9,9 +9,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.documentation import document
+from fastmlp.estimators.inputs import class_number, column_number
 from fastmlp.estimators.targets import LabelEncoder, check_classes, check_labels, check_same_classes, first_encoder
 from fastmlp.training.prediction import class_probabilities, log_probabilities
 
@@ -337,6 +339,61 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             In the order of `classes_`.
         """
         return log_probabilities(self._forward(X), lambda: self._forward(X, raw=True), self.out_activation_)
+
+    def input_gradient(self, X: Any, output: Any = None) -> np.ndarray:
+        """Return the gradient of a class's score with respect to the features: its saliency map [1]_.
+
+        The score is what the output layer gets before its activation: for three or more classes before the softmax, for
+        two and for multilabel targets the logarithm of the odds; with the loss "hinge" it is the output itself.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features.
+        output : label, int or None, default=None
+            The class, one of `classes_`; None: for each row the one that is predicted. For multilabel targets the
+            column of the label, from 0, which has to be given.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In the dtype of a probability. At a kink, as "relu" has one at 0, it is the slope that training uses.
+
+        Raises
+        ------
+        ValueError
+            If `output` is not one of the classes; for multilabel targets if it is not one of the columns, or None.
+
+        References
+        ----------
+        .. [1] Simonyan, K., Vedaldi, A., Zisserman, A. (2013). Deep inside convolutional networks: visualising image
+           classification models and saliency maps. arXiv:1312.6034.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPClassifier
+        >>> from sklearn.datasets import load_digits
+        >>> X, y = load_digits(return_X_y=True)
+        >>> classifier = MLPClassifier(max_iter=5, tol=1.0, random_state=0, n_iter_no_change=1).fit(X / 16, y)
+        >>> classifier.input_gradient(X[:5] / 16).shape
+        (5, 64)
+        >>> classifier.input_gradient(X[:5] / 16, output=3).shape
+        (5, 64)
+        """
+        check_is_fitted(self)
+        encoder = self._label_encoder
+        if encoder.multilabel:
+            number = column_number(output, self.n_outputs_, "a column of the labels")
+        else:
+            number = None if output is None else class_number(output, self.classes_)
+
+        def choose(predict: Callable[[], np.ndarray]) -> tuple[Any, Any]:
+            if encoder.multilabel:
+                return number, 1.0
+            numbers = encoder.decode_to_numbers(self._scores(predict()))[:, 0] if number is None else number
+            return (numbers, 1.0) if encoder.multiclass else (0, 2.0 * numbers - 1.0)
+
+        return self._input_gradient(X, choose)
 
     def _encode(
         self, y: Any, dtype: np.dtype, partial: bool, continues: bool, classes: Sequence | None = None

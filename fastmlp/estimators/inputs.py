@@ -203,3 +203,34 @@ def contiguous(parameters: Sequence, dtype: np.dtype) -> tuple[list[np.ndarray],
     """Return (coefs, intercepts) as C-contiguous arrays of `dtype`."""
     coefs, intercepts = ([np.ascontiguousarray(array, dtype) for array in arrays] for arrays in parameters)
     return coefs, intercepts
+
+
+def column_number(output: object, n_outputs: int, what: str) -> int:
+    """Return the number of an output; None is the only one.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them, or None and there are several.
+    """
+    if output is None and n_outputs == 1:
+        return 0
+    if not isinstance(output, Integral) or isinstance(output, bool) or not 0 <= output < n_outputs:
+        raise ValueError(f"output must be the number of {what}, from 0 to {n_outputs - 1}, got {output!r}.")
+    return int(output)
+
+
+def class_number(output: object, classes: np.ndarray) -> int:
+    """Return the number of a class.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them.
+    """
+    numbers = [] if np.ndim(output) > 0 else [i for i, label in enumerate(classes) if label == output]
+    if not numbers:
+        raise ValueError(
+            f"output must be one of the classes {classes}, or None for the predicted ones, got {output!r}."
+        )
+    return numbers[0]

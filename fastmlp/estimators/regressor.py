@@ -10,10 +10,11 @@ from sklearn.metrics import r2_score
 from sklearn.utils import Tags, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.documentation import document
-from fastmlp.estimators.inputs import cast
+from fastmlp.estimators.inputs import cast, column_number
 from fastmlp.estimators.targets import dense_values
 from fastmlp.formulas.losses import LOSSES
 
@@ -276,6 +277,48 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         output = self._forward(X)
         return output.ravel() if output.shape[1] == 1 else output
+
+    def input_gradient(self, X: Any, output: int | None = None) -> np.ndarray:
+        """Return the gradient of the prediction with respect to the features: which of them move it, and how far [1]_.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features.
+        output : int or None, default=None
+            The column of `predict` whose gradient it is, from 0. None if there is only one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In the dtype of a prediction. At a kink, as "relu" has one at 0, it is the slope that training uses.
+
+        Raises
+        ------
+        ValueError
+            If `output` is not one of the columns, or None and there are several.
+
+        References
+        ----------
+        .. [1] Simonyan, K., Vedaldi, A., Zisserman, A. (2013). Deep inside convolutional networks: visualising image
+           classification models and saliency maps. arXiv:1312.6034.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPRegressor
+        >>> X = [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
+        >>> line = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", alpha=0.0, random_state=0)
+        >>> line.fit(X, [0, 1, 2, 3]).input_gradient([[5.0, 5.0]]).round(3)
+        array([[1., 2.]])
+        """
+        check_is_fitted(self)
+        column = column_number(output, self.n_outputs_, "an output of the network")
+
+        def choose(predict: Callable[[], np.ndarray]) -> tuple[int, Any]:
+            # the exponential function is its own derivative
+            return column, predict()[:, column] if self.out_activation_ == "exp" else 1.0
+
+        return self._input_gradient(X, choose)
 
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
         if y.ndim == 2 and y.shape[1] == 1:

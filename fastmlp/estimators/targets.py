@@ -24,6 +24,8 @@ class LabelEncoder:
         The number of output units: 1 for up to two classes.
     multiclass : bool
         Whether a row has exactly one of more than two classes.
+    multilabel : bool
+        Whether a row has any number of them.
     """
 
     def __init__(self, y: object) -> None:
@@ -31,8 +33,8 @@ class LabelEncoder:
         self._binarizer = LabelBinarizer(sparse_output=True).fit(y)
         self.classes = self._binarizer.classes_
         self.multiclass = self._binarizer.y_type_ == "multiclass"
-        self._multilabel = self._binarizer.y_type_.startswith("multilabel")
-        self.n_outputs = len(self.classes) if self.multiclass or self._multilabel else 1
+        self.multilabel = self._binarizer.y_type_.startswith("multilabel")
+        self.n_outputs = len(self.classes) if self.multiclass or self.multilabel else 1
 
     def encode(self, y: object, dtype: np.dtype) -> np.ndarray:
         """Return known labels as an array of shape (n_samples, 1), or (n_samples, n_outputs) if multilabel.
@@ -70,7 +72,7 @@ class LabelEncoder:
 
     def decode(self, output: np.ndarray) -> np.ndarray:
         """Return the labels that probabilities, of shape (n_samples, n_outputs), speak for."""
-        if self._multilabel:
+        if self.multilabel:
             return self._binarizer.inverse_transform(output)  # sparse if y was
         return self.classes[self.decode_to_numbers(output)[:, 0]]
 

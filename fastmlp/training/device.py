@@ -7,6 +7,8 @@ from scipy.sparse import spmatrix
 
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import forward as _forward
+from fastmlp.cpu.saliency import hidden_layer as _hidden_layer
+from fastmlp.cpu.saliency import input_gradient as _input_gradient
 from fastmlp.network import Network
 
 
@@ -25,3 +27,26 @@ def forward(
 ) -> np.ndarray:
     """Return the output layer's activations, or its preactivations if `raw`, of shape (n_samples, n_outputs)."""
     return _forward(network, coefs, intercepts, X, n_threads, raw)
+
+
+def hidden_layer(
+    network: Network,
+    coefs: Sequence[np.ndarray],
+    intercepts: Sequence[np.ndarray],
+    X: np.ndarray | spmatrix,
+    n_threads: int | None,
+) -> np.ndarray:
+    """Return the activations of the last hidden layer, of shape (n_samples, units)."""
+    return _hidden_layer(network, coefs, intercepts, X, n_threads)
+
+
+def input_gradient(
+    network: Network,
+    coefs: Sequence[np.ndarray],
+    intercepts: Sequence[np.ndarray],
+    X: np.ndarray | spmatrix,
+    errors: np.ndarray,
+    n_threads: int | None,
+) -> np.ndarray:
+    """Return the derivative of each row's sum of errors times preactivations of the output by the row's inputs."""
+    return _input_gradient(network, coefs, intercepts, X, errors, n_threads)

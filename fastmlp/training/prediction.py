@@ -1,4 +1,4 @@
-"""From what the output layer gives to what a user asks for."""
+"""From what the output layer gives to what a user asks for, and from that to errors that go back from there."""
 
 from collections.abc import Callable
 
@@ -51,3 +51,24 @@ def log_probabilities(
         logarithm = log_expit(np.hstack([-z, z]) if z.shape[1] == 1 else z)
     np.log(probability, out=logarithm, where=~small)
     return logarithm
+
+
+def errors_of_outputs(
+    columns: np.ndarray | int, factors: np.ndarray | float, shape: tuple[int, int], dtype: np.dtype
+) -> np.ndarray:
+    """Return what backpropagation starts from: in each row a factor for one output, 0 for the others.
+
+    Parameters
+    ----------
+    columns, factors : ndarray of shape (n_samples,), or a number for all rows
+        The output chosen, and its factor.
+    shape : (n_samples, n_outputs)
+    dtype : numpy.dtype
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_outputs)
+    """
+    errors = np.zeros(shape, dtype)
+    errors[np.arange(shape[0]), columns] = factors
+    return errors
