@@ -66,6 +66,7 @@ def test_gradients_of_all_losses_are_right(problem, rows):
     weight = np.linspace(0.1, 2, len(y))
     model = copy.deepcopy(model).set_params(alpha=0.3)
     assert check_gradient(model, rows, targets, weight, n_parameters=None) < 1e-5
+    model.set_params(scale_alpha=False)
     assert check_gradient(model.fit(rows, targets), rows, targets, weight, n_parameters=None) < 1e-5
 
 
@@ -217,9 +218,10 @@ def test_the_check_begins_where_a_fit_begins(monkeypatch):
         for got, expected in zip(unflatten(flat, (4, 8, 6, 3)), (model.coefs_, model.intercepts_), strict=True):
             for one, other in zip(got, expected, strict=True):
                 np.testing.assert_array_equal(one, other)
-    points.clear()
-    check_gradient(model.set_params(solver="adamw"), X, y, n_parameters=1)
-    assert points[0][1] == 0.0
+    for settings, alpha in (({"l1_ratio": 0.6}, 0.1), ({"l1_ratio": 0, "solver": "adamw"}, 0.0)):
+        points.clear()
+        check_gradient(model.set_params(**settings), X, y, n_parameters=1)
+        assert points[0][1] == pytest.approx(alpha)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +231,7 @@ def test_the_check_begins_where_a_fit_begins(monkeypatch):
         ((classifier(), X, y, None, 0), ValueError, "n_parameters must be an int > 0, or None for all, got 0"),
         ((classifier(), X, y, None, 2.5), ValueError, "n_parameters must be .* got 2.5"),
         ((classifier(alpha=-1), X, y), ValueError, "'alpha' parameter of MLPClassifier"),
+        ((classifier(l1_ratio=0.5, solver="adamw"), X, y), ValueError, "l1_ratio=0.5 has no meaning"),
         ((classifier(), X[:, :2], y[:9]), ValueError, "inconsistent numbers of samples"),
         ((classifier(), np.where(X > 2, np.nan, X), y), ValueError, "contains NaN"),
         ((classifier(), X, y, -np.ones(len(y))), ValueError, "Negative values in data passed to `sample_weight`"),

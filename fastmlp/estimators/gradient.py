@@ -62,7 +62,8 @@ def check_gradient(
 
     For several outputs with the loss "squared_error", the gradient is that of the sum over the outputs, though the
     loss that is reported is the mean, as in scikit-learn; it is compared with the differences of the sum. With the
-    solver "adamw", `alpha` is no part of the loss.
+    solver "adamw", `alpha` is no part of the loss. Of a penalty with `l1_ratio` only the L2 part is compared: the L1
+    part has no gradient at 0 and takes steps of its own.
 
     References
     ----------
@@ -90,7 +91,9 @@ def check_gradient(
     network, parameters, rows = model._prepare(
         X, y, sample_weight, random_state, partial=fitted, continues=fitted
     )
-    alpha = 0.0 if model.solver in UPDATES and UPDATES[model.solver].decoupled else model.alpha
+    # the loss has no penalty where weights decay apart from it, and none with kinks, which is a step of its own
+    decoupled = model.solver in UPDATES and UPDATES[model.solver].decoupled
+    alpha = 0.0 if decoupled else model.alpha * (1 - model.l1_ratio)
     with device.make_engine(network, np.dtype(np.float64), model.n_threads) as engine:
         engine.load(as_rows(rows.X, np.float64), rows.targets, rows.weight)
         return gradient_error(engine, parameters, alpha, n_parameters)
