@@ -79,6 +79,19 @@ def test_gradients_of_all_activations_are_right(activation, hidden):
     assert check_gradient(model, SPARSE, y) < 1e-5
 
 
+@pytest.mark.usefixtures("each_engine")
+def test_dropout_silences_the_same_units_for_all_differences():
+    model = classifier(dropout=(0.3, 0.5))
+    assert check_gradient(model, X, y, n_parameters=None) < 1e-5
+    assert check_gradient(model, SPARSE, y, n_parameters=None) < 1e-5
+
+
+@pytest.mark.usefixtures("each_engine")
+def test_no_dropout_in_an_input_gradient():
+    model = regressor(dropout=0.4).fit(X, y)
+    np.testing.assert_allclose(model.input_gradient(X), numeric_gradient(model.predict, X), rtol=1e-6, atol=1e-8)
+
+
 def test_a_converged_fit_is_right():
     """Its gradient is so small that a difference sees nothing but rounding."""
     model = classifier(solver="lbfgs", max_iter=2000, tol=1e-9, alpha=1.0).fit(X, y)

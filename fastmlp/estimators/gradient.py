@@ -63,7 +63,7 @@ def check_gradient(
     For several outputs with the loss "squared_error", the gradient is that of the sum over the outputs, though the
     loss that is reported is the mean, as in scikit-learn; it is compared with the differences of the sum. With the
     solver "adamw", `alpha` is no part of the loss. Of a penalty with `l1_ratio` only the L2 part is compared: the L1
-    part has no gradient at 0 and takes steps of its own.
+    part has no gradient at 0 and takes steps of its own. With `dropout`, the same units are silent in all losses.
 
     References
     ----------
