@@ -88,9 +88,7 @@ def check_gradient(
     model = copy.copy(estimator)
     model.dtype, model.warm_start = "float64", False
     random_state = copy.deepcopy(check_random_state(model.random_state))
-    network, parameters, rows = model._prepare(
-        X, y, sample_weight, random_state, partial=fitted, continues=fitted
-    )
+    network, parameters, rows = model._prepare(X, y, sample_weight, random_state, partial=fitted, continues=fitted)
     # the loss has no penalty where weights decay apart from it, and none with kinks, which is a step of its own
     decoupled = model.solver in UPDATES and UPDATES[model.solver].decoupled
     alpha = 0.0 if decoupled else model.alpha * (1 - model.l1_ratio)
