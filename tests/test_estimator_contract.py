@@ -49,7 +49,7 @@ NEW_PARAMETERS = {
 NEW_ATTRIBUTES = {"history_", "validation_loss_curve_"}  # not after lbfgs
 NEW_ARGUMENTS = ["X_val", "y_val", "sample_weight_val"]  # of fit and partial_fit
 NEW_PARAMETERS_OF = {
-    "MLPClassifier": NEW_PARAMETERS | {"loss": "log_loss", "label_smoothing": 0.0},
+    "MLPClassifier": NEW_PARAMETERS | {"loss": "log_loss", "label_smoothing": 0.0, "class_weight": None},
     "MLPRegressor": NEW_PARAMETERS | {"delta": 1.0, "quantile": 0.5},
 }
 

@@ -16,7 +16,7 @@ from sklearn.base import (
     _fit_context,
     is_regressor,
 )
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags, check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -192,6 +192,10 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
     def _stratify(self, targets: np.ndarray) -> np.ndarray | None:
         """Return the labels whose shares the held-out part of early stopping keeps, if any."""
 
+    def _weight_of_classes(self, y: Any, partial: bool) -> np.ndarray | None:
+        """Return a factor of each row's weight that its labels decide, if any."""
+        return None
+
     def _check_solver(self) -> bool:
         if self.solver not in STOCHASTIC_SOLVERS:
             raise AttributeError(
@@ -259,8 +263,10 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
             raise ValueError(
                 f"augment={self.augment} needs dense X, got a sparse matrix: take X.toarray(), or augment=None."
             )
-        weight = validated_weight(sample_weight, X, X.dtype)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
         targets, n_outputs = self._encode(y, X.dtype, partial, continues, **encoding)
+        weight = validated_weight(sample_weight, self._weight_of_classes(y, partial), X, X.dtype)
         widths = (X.shape[1], *hidden, n_outputs)
         if continues:
             check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)

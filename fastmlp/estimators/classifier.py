@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import Tags, column_or_1d
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -14,7 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.documentation import document
 from fastmlp.estimators.inputs import class_number, column_number
-from fastmlp.estimators.targets import LabelEncoder, check_classes, check_labels, check_same_classes, first_encoder
+from fastmlp.estimators.targets import (
+    LabelEncoder,
+    check_classes,
+    check_labels,
+    check_same_classes,
+    first_encoder,
+    weight_of_classes,
+)
 from fastmlp.training.prediction import class_probabilities, log_probabilities
 
 # (output activation, loss) of the network: for two classes or labels of their own, and for more classes
@@ -45,6 +52,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     label_smoothing : float, default=0.0
         How much of the target of the "log_loss" is shared out among all classes alike, in [0, 1): a row's own class
         gets 1 - label_smoothing + label_smoothing / n_classes [21]_.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        The weights of the classes, {class: weight}, by which the weights of rows are multiplied; None: all 1.
+        "balanced": n_samples / (n_classes * rows of the class), not in `partial_fit`, which sees a part of the rows
+        only. For several columns of labels a list, one dict for each column: a row's weight is the product over the
+        columns. They count in the score of early stopping too.
 
     Attributes
     ----------
@@ -89,6 +101,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({"log_loss", "squared_error", "hinge"})],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
 
     def __init__(
@@ -133,8 +146,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         augment: dict[str, float] | None = None,
         scoring: Any = None,
         keep_optimizer: bool = False,
+        class_weight: dict | Sequence[dict] | Literal["balanced"] | None = None,
     ) -> None:
-        self.loss, self.label_smoothing = loss, label_smoothing
+        self.loss, self.label_smoothing, self.class_weight = loss, label_smoothing, class_weight
         super().__init__(
             hidden_layer_sizes,
             activation,
@@ -398,8 +412,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _encode(
         self, y: Any, dtype: np.dtype, partial: bool, continues: bool, classes: Sequence | None = None
     ) -> tuple[np.ndarray, int]:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
         check_labels(y)
         known = getattr(self, "classes_", None) if partial or self.warm_start else None
         if partial:
@@ -422,8 +434,6 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return self._targets(y, dtype), self._label_encoder.n_outputs
 
     def _encode_known(self, y: Any, dtype: np.dtype) -> np.ndarray:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
         check_labels(y)
         check_same_classes(y, self.classes_, warm_start=False)
         return self._targets(y, dtype)
@@ -431,6 +441,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _targets(self, y: Any, dtype: np.dtype) -> np.ndarray:
         targets = self._label_encoder.encode(y, dtype)
         return self._label_encoder.soften(targets, self.label_smoothing) if self._soft() else targets
+
+    def _weight_of_classes(self, y: Any, partial: bool) -> np.ndarray | None:
+        if self.class_weight is None:
+            return None
+        return weight_of_classes(self.class_weight, y, self._label_encoder.classes_of_columns, partial)
 
     def _soft(self) -> bool:
         """Return whether the loss needs a target for each class."""

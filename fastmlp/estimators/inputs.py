@@ -122,20 +122,20 @@ def augmentation_of(augment: dict | None) -> Augmentation:
     return Augmentation(**{name: float(amount) for name, amount in (augment or {}).items()})
 
 
-def validated_weight(sample_weight: object, X: object, dtype: np.dtype) -> np.ndarray | None:
-    """Return sample weights as an array of shape (n_samples,), or None for None.
+def validated_weight(sample_weight: object, factor: np.ndarray | None, X: object, dtype: np.dtype) -> np.ndarray | None:
+    """Return sample weights times a factor as an array of shape (n_samples,), or None where both are None.
 
     Raises
     ------
     ValueError
         If the shape is not that of the rows, or a weight is negative or not finite, or all are zero.
     """
-    if sample_weight is None:
+    if sample_weight is None and factor is None:
         return None
     weight = _check_sample_weight(sample_weight, X)
     if (weight < 0).any():
         raise ValueError(f"Negative values in data passed to `sample_weight`: must be >= 0, got {weight.min()}.")
-    weight = cast(weight, dtype, "sample_weight")
+    weight = cast(weight if factor is None else weight * factor, dtype, "sample_weight")
     if not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight

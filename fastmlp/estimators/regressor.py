@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import Tags, column_or_1d
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -321,8 +321,6 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._input_gradient(X, choose)
 
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
-        if y.ndim == 2 and y.shape[1] == 1:
-            y = column_or_1d(y, warn=True)
         values = dense_values(y)
         if self.loss == "poisson" and (values < 0).any():
             raise ValueError(f"loss='poisson' needs y >= 0, got a y of {values.min()}.")

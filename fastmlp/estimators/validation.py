@@ -10,6 +10,7 @@ from scipy.sparse import csr_array, issparse
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import train_test_split
+from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
 from fastmlp.estimators.inputs import validated_weight
@@ -102,13 +103,15 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
             )
         if _columns(y) != _columns(training.y):
             raise ValueError(f"y_val has {_columns(y)} columns, y has {_columns(training.y)}.")
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
         targets = estimator._encode_known(y, dtype)
     if is_regressor(estimator) and estimator.scoring is None and X.shape[0] < 2:
         raise ValueError(
             "X_val has one row, but the R squared of scoring=None needs two: pass more rows, or set scoring='loss'."
         )
     with _naming("sample_weight_val"):
-        weight = validated_weight(sample_weight_val, X, dtype)
+        weight = validated_weight(sample_weight_val, None, X, dtype)
     if issparse(X) != sparse:  # an engine takes one kind
         X = csr_array(X) if sparse else X.toarray(order="C")
     return Rows(X, y, targets, weight)
