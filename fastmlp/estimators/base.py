@@ -23,13 +23,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastmlp.estimators.combinations import check_combinations, check_full_batch
 from fastmlp.estimators.history import attributes_of, forget_history, history_of
 from fastmlp.estimators.inputs import (
+    MISSING,
     as_rows,
     augmentation_of,
     check_continues,
     contiguous,
     dropout_rates,
+    finite,
     hidden_activations,
     hidden_widths,
+    learn_missing,
+    replace_missing,
     unchanged_on_error,
     validated_for_prediction,
     validated_weight,
@@ -91,6 +95,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         "augment": [dict, None],
         "scoring": [str, callable, list, tuple, dict, None],
         "keep_optimizer": ["boolean"],
+        "missing": [StrOptions({*MISSING} - {None}), None],
     }
 
     def __init__(
@@ -133,6 +138,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         augment: dict[str, float] | None = None,
         scoring: Any = None,
         keep_optimizer: bool = False,
+        missing: Literal["zero", "indicator"] | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -171,6 +177,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         self.augment = augment
         self.scoring = scoring
         self.keep_optimizer = keep_optimizer
+        self.missing = missing
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
@@ -257,12 +264,15 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
                 y_numeric=is_regressor(self),
                 dtype=self._dtypes(continues),
                 order="C",
+                ensure_all_finite=finite(self.missing),
                 reset=not continues,
             )
         if issparse(X) and self.augment:
             raise ValueError(
                 f"augment={self.augment} needs dense X, got a sparse matrix: take X.toarray(), or augment=None."
             )
+        learn_missing(self, X, continues)
+        X = replace_missing(self, X)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         targets, n_outputs = self._encode(y, X.dtype, partial, continues, **encoding)
@@ -406,7 +416,11 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         """Return network, weights, biases and validated rows."""
         if not hasattr(self, "coefs_"):
             check_is_fitted(self)
-        if self.dtype not in (None, "float32", "float64") or (self.n_threads is not None and self.n_threads < 1):
+        if (
+            self.dtype not in (None, "float32", "float64")
+            or (self.n_threads is not None and self.n_threads < 1)
+            or self.missing not in MISSING
+        ):
             self._validate_params()  # set after the fit; the check of all parameters would take longer than a row
         X = validated_for_prediction(self, X)
         if self.dtype is not None:
@@ -492,10 +506,12 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         network, coefs, intercepts, X = self._to_predict(X)
         columns, factors = choose(lambda: device.forward(network, coefs, intercepts, X, self.n_threads))
         errors = errors_of_outputs(columns, factors, (X.shape[0], network.widths[-1]), X.dtype)
-        return device.input_gradient(network, coefs, intercepts, X, errors, self.n_threads)
+        gradient = device.input_gradient(network, coefs, intercepts, X, errors, self.n_threads)
+        return gradient[:, : self.n_features_in_]  # without the inputs of an indicator
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"] if self.dtype is None else [self.dtype]
+        tags.input_tags.allow_nan = self.missing is not None
         return tags

@@ -147,6 +147,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         scoring: Any = None,
         keep_optimizer: bool = False,
         class_weight: dict | Sequence[dict] | Literal["balanced"] | None = None,
+        missing: Literal["zero", "indicator"] | None = None,
     ) -> None:
         self.loss, self.label_smoothing, self.class_weight = loss, label_smoothing, class_weight
         super().__init__(
@@ -187,6 +188,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             augment=augment,
             scoring=scoring,
             keep_optimizer=keep_optimizer,
+            missing=missing,
         )
 
     def fit(

@@ -123,6 +123,11 @@ keep_optimizer : bool, default=False
     start begins with new ones, as in scikit-learn, and a pickle leaves them out, which are once or twice the size of
     the weights: the first `partial_fit` after it begins with new ones at step 0, and the learning rate goes on. With
     True it goes on in warm starts as well, unless a parameter of it but `decay_epochs` has been changed.
+missing : {"zero", "indicator"} or None, default=None
+    What to do with NaN in `X`. None: an error. "zero": take 0 for it, which is the mean of features that were
+    standardised before. "indicator": the same, and the network has a further input for each feature that had NaN in
+    `fit` (or the first `partial_fit`), 1 where the feature is missing and 0 elsewhere. In sparse `X`, NaN must be
+    stored; what is not stored is 0 and not missing. Infinity is always an error.
 """
 
 ATTRIBUTES = """\
@@ -151,9 +156,11 @@ coefs_ : list of ndarray of shape (inputs, outputs)
 intercepts_ : list of ndarray of shape (outputs,)
     The biases of each layer.
 n_features_in_ : int
-    The number of features in `fit`.
+    The number of features in `fit`, without the inputs that `missing="indicator"` adds.
 feature_names_in_ : ndarray of shape (n_features_in_,)
     The names of the features, where `X` had only string names.
+indicator_ : sklearn.impute.MissingIndicator
+    Which features had NaN, as `indicator_.features_`; only with `missing="indicator"`.
 n_iter_ : int
     The number of epochs, or iterations of "lbfgs", of the last fit.
 n_layers_ : int

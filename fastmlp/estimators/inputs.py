@@ -6,13 +6,15 @@ from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.sparse import issparse
+from scipy.sparse import hstack, issparse
 from sklearn.base import BaseEstimator
+from sklearn.impute import MissingIndicator
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.network import Augmentation
 
+MISSING = (None, "zero", "indicator")
 PLAIN_SIZE = 100_000  # up to so many numbers, the short check of `validated_for_prediction` is the faster one
 
 
@@ -186,12 +188,64 @@ def validated_for_prediction(estimator: BaseEstimator, X: object) -> object:
         and 0 < X.size <= PLAIN_SIZE
         and X.shape[1] == estimator.n_features_in_
         and "feature_names_in_" not in vars(estimator)
+        and "indicator_" not in vars(estimator)
         and (estimator.dtype is None or estimator.dtype == X.dtype.name)
         and np.isfinite(X).all()
     ):
         return X
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
-        return validate_data(estimator, X, accept_sparse="csr", dtype=estimator.dtype or "numeric", reset=False)
+        X = validate_data(
+            estimator,
+            X,
+            accept_sparse="csr",
+            dtype=estimator.dtype or "numeric",
+            ensure_all_finite=finite(estimator.missing),
+            reset=False,
+        )
+    return replace_missing(estimator, X)
+
+
+def finite(missing: str | None) -> bool | str:
+    """Return what scikit-learn's checks call it: whether all numbers must be finite, or may be NaN."""
+    return True if missing is None else "allow-nan"
+
+
+def learn_missing(estimator: BaseEstimator, X: object, continues: bool) -> None:
+    """Assign `indicator_`, which knows the features of validated X that have NaN, if the estimator is to have one.
+
+    Raises
+    ------
+    ValueError
+        If a training goes on that has columns of an indicator and should not, or the other way round.
+    """
+    wanted = estimator.missing == "indicator"
+    if not continues:
+        vars(estimator).pop("indicator_", None)
+        if wanted:  # an array, also where a user's configuration makes transformers return frames
+            indicator = MissingIndicator(features="missing-only", error_on_new=False).set_output(transform="default")
+            estimator.indicator_ = indicator.fit(X)
+    elif wanted != hasattr(estimator, "indicator_"):
+        raise ValueError(
+            f"missing={estimator.missing!r} does not fit the weights to be trained further, which have "
+            f"{'no' if wanted else 'the'} inputs of an indicator. To begin with new weights, call fit with "
+            "warm_start=False."
+        )
+
+
+def replace_missing(estimator: BaseEstimator, X: object) -> object:
+    """Return validated X with 0 for NaN, and a column for each feature that had NaN when `indicator_` was learnt."""
+    indicator = vars(estimator).get("indicator_")
+    if indicator is None and (estimator.missing is None or X.dtype.kind != "f"):
+        return X
+    X = X if X.dtype.kind == "f" else X.astype(np.float64)
+    was_missing = None if indicator is None else indicator.transform(X)
+    nan = np.isnan(X.data if issparse(X) else X)
+    if nan.any():
+        X = X.copy()
+        (X.data if issparse(X) else X)[nan] = 0
+    if was_missing is None:
+        return X
+    return hstack((X, was_missing), "csr", X.dtype) if issparse(X) else np.hstack((X, was_missing))
 
 
 def as_rows(X: object, dtype: np.dtype) -> object:

@@ -126,6 +126,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         augment: dict[str, float] | None = None,
         scoring: Any = None,
         keep_optimizer: bool = False,
+        missing: Literal["zero", "indicator"] | None = None,
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -166,6 +167,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             augment=augment,
             scoring=scoring,
             keep_optimizer=keep_optimizer,
+            missing=missing,
         )
 
     def fit(

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import validate_data
 
-from fastmlp.estimators.inputs import validated_weight
+from fastmlp.estimators.inputs import finite, replace_missing, validated_weight
 from fastmlp.network import Network
 from fastmlp.training.validation import Measured
 
@@ -99,8 +99,10 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
                 y_numeric=is_regressor(estimator),
                 dtype=dtype,
                 order="C",
+                ensure_all_finite=finite(estimator.missing),
                 reset=False,
             )
+        X = replace_missing(estimator, X)
         if _columns(y) != _columns(training.y):
             raise ValueError(f"y_val has {_columns(y)} columns, y has {_columns(training.y)}.")
         if y.ndim == 2 and y.shape[1] == 1:
@@ -257,7 +259,7 @@ class Validation:
             raise
 
     def _copy(self, engine: Any) -> BaseEstimator:
-        """Return an estimator with the present parameters; without names of features, for X is an array here."""
+        """Return an estimator with the present parameters, for X as it is here: an array, and no longer with NaN."""
         coefs, intercepts = engine.get_parameters()
         copy = object.__new__(type(self.estimator))
         vars(copy).update(vars(self.estimator), coefs_=coefs, intercepts_=intercepts)
@@ -266,5 +268,7 @@ class Validation:
             n_layers_=len(self.network.widths),
             out_activation_=self.network.activations[-1],
         )
-        vars(copy).pop("feature_names_in_", None)
+        copy.n_features_in_ = self.network.widths[0]
+        for name in ("feature_names_in_", "indicator_"):
+            vars(copy).pop(name, None)
         return copy
