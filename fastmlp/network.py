@@ -22,6 +22,8 @@ class Network:
         A name in `formulas.losses.LOSSES`, or of a loss of the softmax in `formulas.losses.SOFTMAX_LOSSES`.
     loss_parameter : float, default=0.0
         The number that belongs to "huber" (delta) or "quantile".
+    groups : tuple of int, default=()
+        How many of the outputs, one after another, share a softmax, for each softmax of "grouped_log_loss".
     scale_alpha : bool, default=True
         Whether the penalty is divided by the sum of a batch's weights, like the loss.
     dropout : tuple of float, default=()
@@ -32,6 +34,7 @@ class Network:
     activations: tuple[str, ...]
     loss: str
     loss_parameter: float = 0.0
+    groups: tuple[int, ...] = ()
     scale_alpha: bool = True
     dropout: tuple[float, ...] = ()
 
@@ -71,6 +74,11 @@ class Augmentation(NamedTuple):
 
 
 NO_AUGMENTATION = Augmentation()
+
+
+def split_groups(outputs: np.ndarray, groups: Sequence[int]) -> list[np.ndarray]:
+    """Return the columns of each group; all together where there are no groups."""
+    return np.split(outputs, np.cumsum(groups, dtype=np.intp)[:-1], axis=1)
 
 
 def flatten(coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit, ndtr, ndtri, xlogy
 
-from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
+from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, split_groups, unflatten
 
 if TYPE_CHECKING:
     from fastmlp.training.optimizers import Update
@@ -226,7 +226,7 @@ class Engine:
         activations, derivatives = [X], []
         for layer, name in enumerate(self.network.activations):
             preactivation = activations[layer] @ coefs[layer] + intercepts[layer]
-            activation = ACTIVATIONS[name](preactivation)
+            activation = _activate(self.network, name, preactivation)
             if layer < len(coefs) - 1:
                 factor = self._dropout(layer, activation.shape, step)
                 derivatives.append(DERIVATIVES[name](preactivation, activation) * factor)
@@ -290,7 +290,7 @@ def forward(
         for layer, name in enumerate(network.activations):
             activation = activation @ coefs[layer] + intercepts[layer]
             if not (raw and layer == len(coefs) - 1):
-                activation = ACTIVATIONS[name](activation)
+                activation = _activate(network, name, activation)
     return activation
 
 
@@ -351,7 +351,7 @@ def row_losses(loss: str, targets: np.ndarray, output: np.ndarray, parameter: fl
     else:
         probability = np.clip(output, epsilon, 1 - epsilon)
         units = -targets * np.log(probability)
-        if loss != "soft_log_loss":
+        if loss not in ("soft_log_loss", "grouped_log_loss"):
             units -= (1 - targets) * np.log(np.clip(1 - output, epsilon, 1 - epsilon))
     return np.sum(units, axis=1)
 
@@ -402,6 +402,12 @@ def _bits(key: np.ndarray, count: np.ndarray) -> np.ndarray:
 def _ahead(update: Update) -> float:
     """Return what Nesterov's look ahead multiplies the present gradient by."""
     return 1 + update.constants[1] * update.constants[2]
+
+
+def _activate(network: Network, name: str, preactivation: np.ndarray) -> np.ndarray:
+    if name == "softmax":
+        return np.hstack([ACTIVATIONS[name](part) for part in split_groups(preactivation, network.groups)])
+    return ACTIVATIONS[name](preactivation)
 
 
 def _normalise(values: np.ndarray) -> np.ndarray:

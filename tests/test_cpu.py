@@ -24,7 +24,7 @@ from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.formulas import updates
 from fastmlp.formulas.activations import ACTIVATIONS, CLASSIC
-from fastmlp.formulas.losses import LOSSES
+from fastmlp.formulas.losses import LOSSES, SOFTMAX_LOSSES
 from fastmlp.network import Augmentation, Network, flatten, unflatten
 from fastmlp.training.optimizers import Update
 
@@ -35,12 +35,15 @@ TILE = PANELS * lanes_of(np.float64)  # columns
 
 
 FURTHER_OUTPUTS = {name: loss.output_activation for name, loss in LOSSES.items() if name not in OUTPUTS}
-FURTHER_OUTPUTS |= {"soft_log_loss": "softmax", "softmax_squared_error": "softmax"}
+FURTHER_OUTPUTS |= {name: "softmax" for name in SOFTMAX_LOSSES if name not in OUTPUTS}
 
 
 def make_network(widths, loss="squared_error", activation="tanh"):
     output = (OUTPUTS | FURTHER_OUTPUTS)[loss]
-    return Network(tuple(widths), (activation,) * (len(widths) - 2) + (output,), loss, 0.7)
+    groups = ()
+    if loss == "grouped_log_loss":
+        groups = (widths[-1],) if widths[-1] < 3 else (1, 2, widths[-1] - 3)[: widths[-1] - 1]
+    return Network(tuple(widths), (activation,) * (len(widths) - 2) + (output,), loss, 0.7, groups)
 
 
 def make_problem(network, n_rows, dtype=np.float64, seed=0):
@@ -57,6 +60,7 @@ def make_problem(network, n_rows, dtype=np.float64, seed=0):
         "binary_squared_error": lambda: random.integers(2, size=shape),
         "soft_binary_log_loss": lambda: random.uniform(size=shape),
         "soft_log_loss": lambda: random.dirichlet(np.ones(shape[1]), size=n_rows),
+        "grouped_log_loss": lambda: np.hstack([random.dirichlet(np.ones(size), n_rows) for size in network.groups]),
         "softmax_squared_error": lambda: np.eye(shape[1])[random.integers(shape[1], size=n_rows)],
     }.get(network.loss, lambda: random.normal(size=shape))()
     weight = random.uniform(0.5, 2, size=n_rows)

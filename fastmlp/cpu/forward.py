@@ -12,6 +12,7 @@ from fastmlp.cpu.layout import (
     BIAS,
     BLOCK_ROWS,
     HEAD,
+    GROUPS,
     N_LAYERS,
     OUTPUT,
     OUTPUTS,
@@ -33,6 +34,7 @@ from fastmlp.network import Network
 FEW_ROWS = 6
 FEW_PRODUCTS = 250_000
 WORK_PER_THREAD = 50_000_000  # multiply-adds that make a thread worth its start
+NO_GROUPS = np.empty(0, dtype=np.int64)
 
 
 @kernel
@@ -49,13 +51,13 @@ def forward_blocks(program, out, memory, plan, X, order, block_rows, loss):
     """out <- outputs of the rows X[order], a block at a time; loss: its code, or RAW for the preactivations."""
     mode = flush_subnormals()
     last = record_of(plan[N_LAYERS] - 1)
-    n_outputs, row_stride = plan[last + OUTPUTS], plan[ROW_STRIDE]
+    n_outputs, row_stride, groups = plan[last + OUTPUTS], plan[ROW_STRIDE], plan[plan[GROUPS] :]
     for start in range(0, order.size, block_rows):
         rows = min(block_rows, order.size - start)
         first_layer(memory, plan, HEAD, X, order[start : start + rows], (0, rows))
         forward_rows(program, memory, plan, (0, rows), 0, np.uint64(0))
         if loss != RAW:
-            program.output_activation(loss, memory, plan[last + OUTPUT], row_stride, (0, rows), n_outputs)
+            program.output_activation(loss, memory, plan[last + OUTPUT], row_stride, (0, rows), n_outputs, groups)
         for row in range(rows):
             copy_output(out, memory, plan[last + OUTPUT], row_stride, row, start + row, n_outputs)
     restore_mode(mode)
@@ -97,15 +99,15 @@ def forward_layer(program, out, left, weight, bias, activation, padded):
 
 
 @entry
-def activate_output(program, out, loss, padded):
-    """Replace preactivations (rows, outputs) by the output activation that belongs to a loss."""
+def activate_output(program, out, loss, padded, groups):
+    """Replace preactivations (rows, outputs) by the output activation that belongs to a loss; groups: as in a plan."""
     mode = flush_subnormals()
     lanes = width(out)
     rows, outputs = out.shape
     for row in range(rows):
         for first in range(0, outputs, lanes):
             store(padded, first, load_first(out, row * outputs + first, min(lanes, outputs - first)))
-        program.output_activation(loss, padded, 0, lanes, (0, 1), outputs)
+        program.output_activation(loss, padded, 0, lanes, (0, 1), outputs, groups)
         for first in range(0, outputs, lanes):
             store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
     restore_mode(mode)
@@ -126,7 +128,8 @@ def _forward_few(network, coefs, intercepts, X, raw):
         forward_layer(program, out, writable(X), writable(weight), writable(bias), code, padded)
         X = out
     if not raw:
-        activate_output(program, X, program.loss_codes[network.loss], padded)
+        groups = np.cumsum(network.groups, dtype=np.int64) if network.groups else NO_GROUPS
+        activate_output(program, X, program.loss_codes[network.loss], padded, groups)
     return X
 
 

@@ -5,7 +5,7 @@ rows are contiguous. The same layout serves as vector operand (whole registers) 
 register apart).
 """
 
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from numba import from_dtype
@@ -23,7 +23,8 @@ UNIT_PRODUCTS = 1_750_000  # multiply-adds that are worth a counter which all th
 MOST_UNITS = 16
 ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs two loads
 
-# the head of a plan (an int64 array); offsets, distances and strides count elements of the buffer
+# the head of a plan (an int64 array); offsets, distances and strides count elements of the buffer, but GROUPS is the
+# place in the plan from which on it says where the groups of outputs end that share a softmax
 (
     N_LAYERS,
     ROW_STRIDE,
@@ -41,8 +42,9 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     TILES,
     OWN_TARGETS,
     OWN_WEIGHTS,
+    GROUPS,
     HEAD,
-) = range(17)
+) = range(18)
 # the record of a layer: seven fields of the product of its forward pass, the same seven of its backward pass, and more
 (
     INPUTS,
@@ -82,6 +84,11 @@ def padded_rows(rows: int) -> int:
     """
     rows = -(-rows // ROWS) * ROWS
     return rows + 3 if rows * INSTRUCTION_SET.register_bytes % 2048 == 0 else rows
+
+
+def layers_of(plan: np.ndarray) -> np.ndarray:
+    """Return the records of a plan's layers as a matrix, a view."""
+    return plan[HEAD : plan[GROUPS]].reshape(-1, FIELDS)
 
 
 def lanes_of(dtype: np.dtype) -> int:
@@ -142,8 +149,9 @@ class Layout:
                 head[OWN_TARGETS] = self._take(target_columns * BLOCK_ROWS)
                 head[OWN_WEIGHTS] = self._take(BLOCK_ROWS)
         self._take(self.lanes * self.lanes)  # what reads several rows at once may read beyond the end
-        self.plan = np.array([*head, *chain.from_iterable(records)], dtype=np.int64)
-        self.layers = self.plan[HEAD:].reshape(-1, FIELDS)
+        head[GROUPS] = HEAD + len(records) * FIELDS
+        self.plan = np.array([*head, *chain.from_iterable(records), *accumulate(network.groups)], dtype=np.int64)
+        self.layers = layers_of(self.plan)
         spare = ALIGNMENT // self.dtype.itemsize
         whole = (np.zeros if training or to_inputs else np.empty)(self._size + spare, dtype=self.dtype)
         start = -whole.ctypes.data % ALIGNMENT // self.dtype.itemsize
@@ -222,7 +230,7 @@ class Layout:
         if thread == 0:
             return self.plan
         plan = self.plan.copy()
-        plan[HEAD:].reshape(-1, FIELDS)[:, [INPUT, OUTPUT, ERROR, ERROR_BELOW]] += thread * self._block_size
+        layers_of(plan)[:, [INPUT, OUTPUT, ERROR, ERROR_BELOW]] += thread * self._block_size
         return plan
 
     def undropped_plan(self) -> np.ndarray:
@@ -230,7 +238,7 @@ class Layout:
         if not self.layers[:, DROPPED].any():
             return self.plan
         plan = self.plan.copy()
-        plan[HEAD:].reshape(-1, FIELDS)[:, DROPPED] = 0
+        layers_of(plan)[:, DROPPED] = 0
         return plan
 
     def _panel_view(self, start, stride, rows, panels):

@@ -5,7 +5,7 @@ import numpy as np
 from fastmlp.cpu.compile import entry
 from fastmlp.cpu.data import read_only
 from fastmlp.cpu.lanes import load_first, store_first, width
-from fastmlp.cpu.output import LOG_LOSS, SOFT_LOG_LOSS, row_weight
+from fastmlp.cpu.output import GROUPED_LOG_LOSS, LOG_LOSS, SOFT_LOG_LOSS, row_weight
 from fastmlp.cpu.program import program_of
 from fastmlp.formulas.losses import LOSSES, cross_entropy, squared_error
 from fastmlp.network import Network
@@ -29,7 +29,7 @@ def sum_losses(program, units, loss, output, targets, weights, parameter):
             value = cross_entropy(load_first(units, first, count))
         else:
             y, a = load_first(targets, first, count), load_first(output, first, count)
-            if loss == SOFT_LOG_LOSS:
+            if loss in (SOFT_LOG_LOSS, GROUPED_LOG_LOSS):
                 value = y * cross_entropy(a)
             elif loss < 0:
                 value = squared_error(y, a, parameter)

@@ -25,7 +25,7 @@ from fastmlp.formulas.losses import SOFTMAX_LOSSES, cross_entropy
 
 # The code of a unit's loss is its position in a program; that of a softmax's loss is negative.
 SOFTMAX_CODES = {name: -1 - position for position, name in enumerate(SOFTMAX_LOSSES)}
-LOG_LOSS, SOFT_LOG_LOSS, SOFTMAX_SQUARED_ERROR = SOFTMAX_CODES.values()
+LOG_LOSS, SOFT_LOG_LOSS, SOFTMAX_SQUARED_ERROR, GROUPED_LOG_LOSS = SOFTMAX_CODES.values()
 RAW = -1 - len(SOFTMAX_LOSSES)  # no output activation
 
 
@@ -116,7 +116,32 @@ def softmax(memory, output, row_stride, span, n_outputs):
 
 
 @kernel
-def softmax_error(loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs):
+def grouped_softmax(memory, output, row_stride, span, groups):
+    """As `softmax`, for each group of units; groups: where each ends. The lanes beyond are 0 already, and stay it."""
+    lanes = width(memory)
+    for row in range(span[0], span[1]):
+        start = output + row * lanes
+        first = 0
+        for group in range(groups.size):
+            last = groups[group]
+            largest = memory[start + first // lanes * row_stride + first % lanes]
+            for unit in range(first + 1, last):
+                largest = maximum(memory[start + unit // lanes * row_stride + unit % lanes], largest)
+            total = largest - largest
+            for unit in range(first, last):
+                place = start + unit // lanes * row_stride + unit % lanes
+                memory[place] = exponential(memory[place] - largest)
+                total += memory[place]
+            scale = memory.dtype.type(1) / total
+            for unit in range(first, last):
+                memory[start + unit // lanes * row_stride + unit % lanes] *= scale
+            first = last
+
+
+@kernel
+def softmax_error(
+    loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs, groups
+):
     """As for the unit losses, with the softmax and the index of a row's class as target."""
     lanes = width(memory)
     softmax(memory, output, row_stride, span, n_outputs)
@@ -141,13 +166,20 @@ def softmax_error(loss, memory, row_losses, chosen, output, row_stride, targets,
 
 
 @kernel
-def any_softmax_error(loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs):
-    """As `softmax_error`, or with targets of all classes: of the log-loss, or of the squared error."""
+def any_softmax_error(
+    loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs, groups
+):
+    """As `softmax_error`, or with targets of all classes: of the log-loss, also of groups, or of the squared error."""
     if loss == LOG_LOSS:
-        softmax_error(loss, memory, row_losses, chosen, output, row_stride, targets, weights, order, span, n_outputs)
+        args = (output, row_stride, targets, weights, order, span, n_outputs)
+        softmax_error(loss, memory, row_losses, chosen, *args, groups)
         return
     lanes = width(memory)
-    softmax(memory, output, row_stride, span, n_outputs)
+    if loss == GROUPED_LOG_LOSS:
+        grouped_softmax(memory, output, row_stride, span, groups)
+    else:
+        softmax(memory, output, row_stride, span, n_outputs)
+    squared = loss == SOFTMAX_SQUARED_ERROR
     for row in range(span[0], span[1]):
         weight = row_weight(weights, order[row])
         target = order[row] * n_outputs
@@ -155,42 +187,43 @@ def any_softmax_error(loss, memory, row_losses, chosen, output, row_stride, targ
         place = output + row * lanes
         for first in range(0, n_outputs, lanes):
             y, p = load_first(targets, target + first, min(lanes, n_outputs - first)), load(memory, place)
-            if loss == SOFT_LOG_LOSS:
-                total = total + y * cross_entropy(p)
-            else:
+            if squared:
                 total = total + (p - y) * (p - y)
                 inner = inner + p * (p - y)
+            else:
+                total = total + y * cross_entropy(p)
             place += row_stride
         row_loss, along = horizontal_sum(total), horizontal_sum(inner)
-        row_losses[row] = weight * (row_loss if loss == SOFT_LOG_LOSS else 0.5 * row_loss)
+        row_losses[row] = weight * (0.5 * row_loss if squared else row_loss)
         place = output + row * lanes
         for first in range(0, n_outputs, lanes):
             y, p = load_first(targets, target + first, min(lanes, n_outputs - first)), load(memory, place)
-            error = p - y if loss == SOFT_LOG_LOSS else p * (p - y - along)
+            error = p * (p - y - along) if squared else p - y
             store(memory, place, error * weight)
             place += row_stride
 
 
 @inlined
-def output_error(program, loss, memory, row_losses, chosen, args, parameter):
+def output_error(program, loss, memory, row_losses, chosen, args, parameter, groups):
     """Take rows from their preactivations to errors and losses, by the code of the loss; chosen: a place for them.
 
-    args: (output, row_stride, targets, weights, order, span, n_outputs), as for the unit losses.
+    args: (output, row_stride, targets, weights, order, span, n_outputs), as for the unit losses; groups: where each
+    group of a softmax ends.
     """
     if loss < 0:
-        program.softmax_error(loss, memory, row_losses, chosen, *args)
+        program.softmax_error(loss, memory, row_losses, chosen, *args, groups)
     elif args[6] == 1:
         program.single_unit_error(loss, memory, row_losses, chosen, *args, parameter)
     else:
         program.unit_error(loss, memory, row_losses, *args, parameter)
 
 
-def make_output_activation(losses):
-    """Return the kernel that applies the output activation of these losses, or the softmax."""
+def make_output_activation(losses, grouped):
+    """Return the kernel that applies the output activation of these losses, or the softmax; `grouped`: or several."""
     unit_activation = by_code([loss.activation for loss in losses])
 
     @kernel
-    def output_activation(loss, memory, output, row_stride, span, n_outputs):
+    def output_activation(loss, memory, output, row_stride, span, n_outputs, groups):
         """Replace the preactivations of rows span[0] to span[1] by the activations that belong to a loss."""
         if loss < 0:
             softmax(memory, output, row_stride, span, n_outputs)
@@ -201,4 +234,15 @@ def make_output_activation(losses):
             for place in range(start + span[0] * lanes, start + span[1] * lanes, lanes):
                 store(memory, place, unit_activation(loss, load(memory, place)))
 
-    return output_activation
+    if not grouped:
+        return output_activation
+
+    @kernel
+    def any_output_activation(loss, memory, output, row_stride, span, n_outputs, groups):
+        """As `output_activation`, or the softmax of each group of units."""
+        if loss == GROUPED_LOG_LOSS:
+            grouped_softmax(memory, output, row_stride, span, groups)
+        else:
+            output_activation(loss, memory, output, row_stride, span, n_outputs, groups)
+
+    return any_output_activation

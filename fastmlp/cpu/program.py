@@ -78,7 +78,7 @@ class Program:
         self.loss_codes = {loss: code for code, loss in enumerate(losses)} | SOFTMAX_CODES
         self.unit_error, self.single_unit_error, self.unit_loss = make_unit_errors(formulas)
         self.softmax_error = softmax_error
-        self.output_activation = make_output_activation(formulas)
+        self.output_activation = make_output_activation(formulas, grouped=softmax_error is any_softmax_error)
         PROGRAMS[name] = self
 
 

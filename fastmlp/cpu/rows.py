@@ -17,6 +17,7 @@ from fastmlp.cpu.layout import (
     ERROR_BELOW,
     FIRST_DENSE,
     HEAD,
+    GROUPS,
     IN_PANELS,
     INPUT,
     INPUTS,
@@ -162,5 +163,5 @@ def train_rows(program, memory, row_losses, plan, X, targets, weights, orders, s
         order = orders[1]
     last = record_of(plan[N_LAYERS] - 1)
     args = (plan[last + OUTPUT], plan[ROW_STRIDE], targets, weights, order, span, plan[last + OUTPUTS])
-    output_error(program, plan[LOSS], memory, row_losses, plan[CHOSEN], args, parameter)
+    output_error(program, plan[LOSS], memory, row_losses, plan[CHOSEN], args, parameter, plan[plan[GROUPS] :])
     backward_rows(program, memory, plan, span)

@@ -171,5 +171,6 @@ LOSSES = {
     "hinge": Loss("identity", identity, hinge, hinge_error),
 }
 CLASSIC = ("squared_error", "poisson", "binary_log_loss")  # what scikit-learn has
-# Of a softmax: with the index of a row's class as its target; with a number for each class; (y - p)**2 / 2 of those.
-SOFTMAX_LOSSES = ("log_loss", "soft_log_loss", "softmax_squared_error")
+# Of a softmax: with the index of a row's class as its target; with a number for each class; (y - p)**2 / 2 of those; of
+# several softmaxes side by side, with a number for each class of each.
+SOFTMAX_LOSSES = ("log_loss", "soft_log_loss", "softmax_squared_error", "grouped_log_loss")
