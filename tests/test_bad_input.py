@@ -298,7 +298,7 @@ def test_sparse_numbers_as_y():
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize(
     ("labels", "match"),
-    [(X[:, 0], "Unknown label type: continuous"), (np.c_[y, y], "Multioutput target data is not supported")],
+    [(X[:, 0], "Unknown label type: continuous"), (np.c_[X[:, 0], y], "Unknown label type: continuous-multioutput")],
     ids=["numbers", "several columns"],
 )
 def test_labels_that_are_none(method, labels, match):

@@ -11,8 +11,8 @@ from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, widt
 from fastmlp.cpu.layout import (
     BIAS,
     BLOCK_ROWS,
-    HEAD,
     GROUPS,
+    HEAD,
     N_LAYERS,
     OUTPUT,
     OUTPUTS,

@@ -188,8 +188,8 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         """Return y of validation rows as an engine takes it; the rows trained on have been encoded."""
 
     @abstractmethod
-    def _output(self) -> tuple[str, str, float]:
-        """Return the output activation and the loss of the network, and that loss's parameter or 0."""
+    def _output(self) -> tuple:
+        """Return the output activation of the network, and what it has from `loss` on."""
 
     @abstractmethod
     def _score_output(self, y: np.ndarray, targets: np.ndarray, output: np.ndarray, weight: np.ndarray | None) -> float:
@@ -282,7 +282,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
             check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
         activation, *loss = self._output()
         scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
-        network = Network(widths, (*activations, activation), *loss, scale_alpha, dropout)
+        network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha, dropout=dropout)
         if continues:
             parameters = self._parameters(X.dtype)
         else:
@@ -431,7 +431,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
             dtype = np.dtype(np.float64)
         X = as_rows(X, dtype)
         activations = (*hidden_activations(self.activation, len(self.coefs_) - 1), self.out_activation_)
-        network = Network(self._fitted_widths(), activations, self._output()[1])
+        network = Network(self._fitted_widths(), activations, *self._output()[1:])
         return network, *self._parameters(dtype), X
 
     def _forward(self, X: Any, raw: bool = False) -> np.ndarray:

@@ -15,21 +15,26 @@ from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.documentation import document
 from fastmlp.estimators.inputs import class_number, column_number
 from fastmlp.estimators.targets import (
-    LabelEncoder,
+    accuracy,
     check_classes,
     check_labels,
     check_same_classes,
-    first_encoder,
+    make_encoder,
     weight_of_classes,
 )
 from fastmlp.training.prediction import class_probabilities, log_probabilities
 
-# (output activation, loss) of the network: for two classes or labels of their own, and for more classes
+# (output activation, loss) of the network: for two classes or labels of their own, for more classes, and for several
+# columns of classes
 NETWORK_LOSSES = {
     "log_loss": (("logistic", "binary_log_loss"), ("softmax", "log_loss")),
-    "smoothed log_loss": (("logistic", "soft_binary_log_loss"), ("softmax", "soft_log_loss")),
+    "soft log_loss": (
+        ("logistic", "soft_binary_log_loss"),
+        ("softmax", "soft_log_loss"),
+        ("softmax", "grouped_log_loss"),
+    ),
     "squared_error": (("logistic", "binary_squared_error"), ("softmax", "softmax_squared_error")),
-    "hinge": (("identity", "hinge"), ("identity", "hinge")),
+    "hinge": (("identity", "hinge"),) * 3,
 }
 
 
@@ -39,7 +44,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     It has the parameters, attributes and methods of `sklearn.neural_network.MLPClassifier`. The parameters after
     `max_fun` are its own, and so are more choices of the others. The output layer is a softmax for
-    three or more classes, and logistic for two classes and for multilabel targets.
+    three or more classes, and logistic for two classes and for multilabel targets. Several targets with several classes
+    each, a column of `y` for each of them, are a softmax each, and the loss of a row is the sum over the targets.
 
     Parameters
     ----------
@@ -48,7 +54,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         What is minimised: minus the logarithm of the probability of a row's class; half of the squared error of the
         probabilities of all classes (for multilabel targets, of each label and its opposite), also called the Brier
         score [19]_; or the hinge of each output, 1 for its class and -1 for all others [20]_, with an output layer
-        without activation and so without probabilities.
+        without activation and so without probabilities. "squared_error" is not for several columns of classes.
     label_smoothing : float, default=0.0
         How much of the target of the "log_loss" is shared out among all classes alike, in [0, 1): a row's own class
         gets 1 - label_smoothing + label_smoothing / n_classes [21]_.
@@ -60,8 +66,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        The labels, sorted; for multilabel targets the indices of the columns.
+    classes_ : ndarray of shape (n_classes,), or list of ndarray
+        The labels, sorted; for multilabel targets the indices of the columns; for several columns of classes a list of
+        the labels of each.
     %ATTRIBUTES%
 
     See Also
@@ -75,6 +82,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     The held-out part of early stopping keeps the shares of the classes only if there is one output unit, that is for
     two classes, and is drawn without regard to them otherwise; its score is the accuracy. Both are as in scikit-learn.
+    With several columns of `y`, a row is right if all of its labels are, in that score and in `score`.
 
     References
     ----------
@@ -207,8 +215,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The features. Sparse input other than CSR is converted to it once.
-        y : array-like of shape (n_samples,), or {array-like, sparse matrix} of 0 and 1 of shape (n_samples, n_labels)
-            The labels: numbers, bools or strings; or an indicator matrix if a row can have several.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
+            The labels: numbers, bools or strings; or an indicator matrix of 0 and 1 if a row can have several; or
+            several columns of labels, if a row has one of each.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             The weights of the rows, >= 0. None: all 1.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features) or None, default=None
@@ -218,7 +227,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y_val : array-like of shape (n_val,) or (n_val, n_labels), or None, default=None
             Their labels, all of them in `classes_`.
         sample_weight_val : array-like of shape (n_val,) or None, default=None
-            Their weights, >= 0. None: all 1.
+            Their weights, >= 0. None: all 1. `class_weight` does not count here.
 
         Returns
         -------
@@ -265,8 +274,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The labels; not every class has to be among them.
         sample_weight : array-like of shape (n_samples,) or None, default=None
             The weights of the rows, >= 0. None: all 1.
-        classes : array-like of shape (n_classes,) or None, default=None
-            All labels of all calls. Needed in the first call.
+        classes : array-like of shape (n_classes,), list of array-like or None, default=None
+            All labels of all calls, or those of each of several columns. Needed in the first call.
         X_val : {array-like, sparse matrix} of shape (n_val, n_features) or None, default=None
             Validation rows. With early_stopping=True they decide when to stop, and no rows of X are held out; else they
             are only followed, in `validation_loss_curve_` and `history_`. In a `Pipeline` they can be transformed as X
@@ -274,7 +283,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y_val : array-like of shape (n_val,) or (n_val, n_labels), or None, default=None
             Their labels, all of them in `classes_`.
         sample_weight_val : array-like of shape (n_val,) or None, default=None
-            Their weights, >= 0. None: all 1.
+            Their weights, >= 0. None: all 1. `class_weight` does not count here.
 
         Returns
         -------
@@ -299,7 +308,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels; for multilabel targets 1 where the probability is over 0.5, sparse if y was.
+            Labels; for multilabel targets 1 where the probability is over 0.5, sparse if y was. Of several columns of
+            labels, where some are strings and some are numbers, an array of objects.
         """
         output = self._forward(X)
         return self._label_encoder.decode(self._scores(output))
@@ -315,11 +325,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        ndarray of shape (n_samples,) or (n_samples, n_classes)
-            For two classes positive for `classes_[1]`; for more, the largest is that of the predicted class.
+        ndarray of shape (n_samples,) or (n_samples, n_classes), or list of ndarray
+            For two classes positive for `classes_[1]`; for more, the largest is that of the predicted class. A list for
+            several columns of labels, as in `predict_proba`.
         """
         output = self._forward(X)
-        return output[:, 0] if output.shape[1] == 1 else output
+        return output[:, 0] if output.shape[1] == 1 else self._label_encoder.split(output)
 
     @available_if(lambda self: self._check_probabilities())
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -332,10 +343,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
+        ndarray of shape (n_samples, n_classes), or list of ndarray
+            In the order of `classes_`; for several columns of labels a list, an array for each.
         """
-        return class_probabilities(self._forward(X))
+        output = self._forward(X)
+        return self._label_encoder.split(class_probabilities(output, self.out_activation_))
 
     @available_if(lambda self: self._check_probabilities())
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -351,10 +363,32 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes)
-            In the order of `classes_`.
+        ndarray of shape (n_samples, n_classes), or list of ndarray
+            In the order of `classes_`; for several columns of labels a list, an array for each.
         """
-        return log_probabilities(self._forward(X), lambda: self._forward(X, raw=True), self.out_activation_)
+        output, encoder = self._forward(X), self._label_encoder
+        logarithms = log_probabilities(output, lambda: self._forward(X, raw=True), self.out_activation_, encoder.groups)
+        return encoder.split(logarithms)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy: the share of rows whose label is right, and with several columns all labels.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features.
+        y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
+            The labels.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            The weights of the rows. None: all 1.
+
+        Returns
+        -------
+        float
+        """
+        if isinstance(getattr(self, "classes_", None), list):  # scikit-learn's has no accuracy of these
+            return accuracy(y, self.predict(X), sample_weight)
+        return super().score(X, y, sample_weight)
 
     def input_gradient(self, X: Any, output: Any = None) -> np.ndarray:
         """Return the gradient of a class's score with respect to the features: its saliency map [1]_.
@@ -368,7 +402,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             The features.
         output : label, int or None, default=None
             The class, one of `classes_`; None: for each row the one that is predicted. For multilabel targets the
-            column of the label, from 0, which has to be given.
+            column of the label, from 0, which has to be given; for several columns of classes a tuple (column, class).
 
         Returns
         -------
@@ -378,7 +412,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Raises
         ------
         ValueError
-            If `output` is not one of the classes; for multilabel targets if it is not one of the columns, or None.
+            If `output` is not one of the classes; for several columns of labels if it is not one of them, or None.
 
         References
         ----------
@@ -400,11 +434,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         encoder = self._label_encoder
         if encoder.multilabel:
             number = column_number(output, self.n_outputs_, "a column of the labels")
+        elif encoder.groups:
+            number = encoder.unit(output)
         else:
             number = None if output is None else class_number(output, self.classes_)
 
         def choose(predict: Callable[[], np.ndarray]) -> tuple[Any, Any]:
-            if encoder.multilabel:
+            if encoder.multilabel or encoder.groups:
                 return number, 1.0
             numbers = encoder.decode_to_numbers(self._scores(predict()))[:, 0] if number is None else number
             return (numbers, 1.0) if encoder.multiclass else (0, 2.0 * numbers - 1.0)
@@ -419,7 +455,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if partial:
             check_classes(classes, known)
         if known is None:
-            self._label_encoder = first_encoder(y, classes) if partial else LabelEncoder(y)
+            self._label_encoder = make_encoder(y, classes if partial else None)
             self.classes_ = self._label_encoder.classes
         if partial or known is not None:
             check_same_classes(y, self.classes_, self.warm_start)
@@ -451,17 +487,28 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _soft(self) -> bool:
         """Return whether the loss needs a target for each class."""
-        return self.loss != "log_loss" or self.label_smoothing > 0 or "mixup" in (self.augment or ())
+        return (
+            self.loss != "log_loss"
+            or self.label_smoothing > 0
+            or "mixup" in (self.augment or ())
+            or bool(self._label_encoder.groups)
+        )
 
     def _check_probabilities(self) -> bool:
         if self.loss == "hinge":
             raise AttributeError("There are no probabilities with loss='hinge'; it has a decision_function.")
         return True
 
-    def _output(self) -> tuple[str, str, float]:
-        smoothed = self.loss == "log_loss" and self._soft()
-        pairs = NETWORK_LOSSES["smoothed log_loss" if smoothed else self.loss]
-        return (*pairs[self._label_encoder.multiclass], 0.0)
+    def _output(self) -> tuple[str, str, float, tuple[int, ...]]:
+        encoder = self._label_encoder
+        pairs = NETWORK_LOSSES["soft log_loss" if self.loss == "log_loss" and self._soft() else self.loss]
+        kind = 2 if encoder.groups else int(encoder.multiclass)
+        if kind == len(pairs):
+            raise ValueError(
+                f"loss={self.loss!r} does not go with several columns of classes, and y has {len(encoder.groups)}: "
+                "take loss='log_loss' or 'hinge'."
+            )
+        return (*pairs[kind], 0.0, encoder.groups)
 
     def _scores(self, output: np.ndarray) -> np.ndarray:
         """Return outputs such that a label of its own is given where its score is over 0.5."""
@@ -480,5 +527,5 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
+        tags.classifier_tags.multi_label = tags.target_tags.multi_output = True
         return tags

@@ -4,9 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import check_array
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from fastmlp.estimators.inputs import class_number, column_number
+from fastmlp.network import split_groups
 
 
 class LabelEncoder:
@@ -30,6 +35,8 @@ class LabelEncoder:
     multilabel : bool
         Whether a row has any number of them.
     """
+
+    groups = ()
 
     def __init__(self, y: object) -> None:
         # Sparse: its indices are the numbers of the classes, and the dense one-hot matrix never exists.
@@ -69,10 +76,8 @@ class LabelEncoder:
             Of the same dtype. One output stands for two classes, also where a row can have several labels.
         """
         if self.multiclass:
-            targets = np.eye(self.n_outputs, dtype=targets.dtype)[targets[:, 0].astype(np.intp)]
-        n_classes = self.n_outputs if self.multiclass else 2
-        dtype = targets.dtype.type
-        return targets * dtype(1 - smoothing) + dtype(smoothing / n_classes)
+            targets = one_hot(targets[:, 0], self.n_outputs)
+        return smoothed(targets, smoothing, self.n_outputs if self.multiclass else 2)
 
     def decode(self, output: np.ndarray) -> np.ndarray:
         """Return the labels that probabilities, of shape (n_samples, n_outputs), speak for."""
@@ -86,6 +91,100 @@ class LabelEncoder:
             return output.argmax(axis=1)[:, np.newaxis]
         return ((output > 0.5) & (len(self.classes) > 1)).astype(np.intp)
 
+    def split(self, output: np.ndarray) -> np.ndarray:
+        """Return outputs as users get them."""
+        return output
+
+
+class MultioutputEncoder:
+    """Labels of several targets, each of which has one of its classes, with the methods of `LabelEncoder`.
+
+    A target is a group of output units, one for each of its classes. Encoded labels have a column for each target.
+
+    Parameters
+    ----------
+    classes : sequence of ndarray
+        Of each target, sorted.
+
+    Attributes
+    ----------
+    classes, classes_of_columns : list of ndarray
+        The same.
+    groups : tuple of int
+        How many classes each target has.
+    n_outputs : int
+        The number of output units.
+    multiclass, multilabel : bool
+        True and False.
+    """
+
+    multiclass, multilabel = True, False
+
+    def __init__(self, classes: Sequence[np.ndarray]) -> None:
+        self.classes = self.classes_of_columns = list(classes)
+        self.groups = tuple(map(len, self.classes))
+        self.n_outputs = sum(self.groups)
+
+    def encode(self, y: object, dtype: np.dtype) -> np.ndarray:
+        """Return known labels as an array of shape (n_samples, n_targets)."""
+        columns = zip(self.classes, columns_of(y), strict=True)
+        return np.column_stack([np.searchsorted(known, column) for known, column in columns]).astype(dtype)
+
+    def soften(self, targets: np.ndarray, smoothing: float) -> np.ndarray:
+        """Return encoded labels as a number for each output; of each target's, `smoothing` is shared out."""
+        columns = zip(targets.T, self.groups, strict=True)
+        return np.hstack([smoothed(one_hot(column, size), smoothing, size) for column, size in columns])
+
+    def decode(self, output: np.ndarray) -> np.ndarray:
+        """Return the labels that outputs speak for; as objects if some targets are numbers and some are not."""
+        numeric = {known.dtype.kind in "biuf" for known in self.classes}
+        dtype = np.result_type(*self.classes) if len(numeric) == 1 else object
+        numbers = self.decode_to_numbers(output)
+        labels = np.empty(numbers.shape, dtype)
+        for target, known in enumerate(self.classes):
+            labels[:, target] = known[numbers[:, target]]
+        return labels
+
+    def decode_to_numbers(self, output: np.ndarray) -> np.ndarray:
+        """Return the same, encoded."""
+        return np.column_stack([part.argmax(axis=1) for part in self.split(output)])
+
+    def unit(self, output: object) -> int:
+        """Return the number of the output unit of (column, class).
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if not isinstance(output, tuple) or len(output) != 2:
+            raise ValueError(f"output must be a tuple (column, class), as y has several columns, got {output!r}.")
+        column = column_number(output[0], len(self.groups), "a column of y")
+        return sum(self.groups[:column]) + class_number(output[1], self.classes[column])
+
+    def split(self, output: np.ndarray) -> list[np.ndarray]:
+        """Return the outputs of each target."""
+        return split_groups(output, self.groups)
+
+
+def one_hot(numbers: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return 1 for the class of each row and 0 for all others, of the numbers' dtype."""
+    return np.eye(n_classes, dtype=numbers.dtype)[numbers.astype(np.intp)]
+
+
+def smoothed(targets: np.ndarray, smoothing: float, n_classes: int) -> np.ndarray:
+    """Return targets of so many classes, `smoothing` of them shared out among all."""
+    dtype = targets.dtype.type
+    return targets * dtype(1 - smoothing) + dtype(smoothing / n_classes)
+
+
+def kind_of_labels(y: object) -> str:
+    """Return what scikit-learn's `type_of_target` says, which does not know columns of strings beside numbers."""
+    if not issparse(y) and y.ndim == 2 and y.dtype == object and any(isinstance(label, str) for label in y[0]):
+        others = {type_of_target(column) for column in columns_of(y)} - {"binary", "multiclass"}
+        return others.pop() if others else "multiclass-multioutput"
+    return type_of_target(y, input_name="y")
+
 
 def check_labels(y: object) -> None:
     """Check that y can be labels.
@@ -93,20 +192,16 @@ def check_labels(y: object) -> None:
     Raises
     ------
     ValueError
-        If y has fractions, or several columns that are not 0 and 1.
+        If y has fractions.
     """
-    kind = type_of_target(y, input_name="y")
-    if kind == "multiclass-multioutput":
-        raise ValueError(
-            "Multioutput target data is not supported with label binarization: several columns must be 0 and 1."
-        )
-    if kind not in ("binary", "multiclass", "multilabel-indicator"):
+    kind = kind_of_labels(y)
+    if kind not in ("binary", "multiclass", "multilabel-indicator", "multiclass-multioutput"):
         raise ValueError(
             f"Unknown label type: {kind}. Labels are integers, bools or strings; for other numbers take a regressor."
         )
 
 
-def check_same_classes(y: object, classes: np.ndarray, warm_start: bool) -> None:
+def check_same_classes(y: object, classes: np.ndarray | list[np.ndarray], warm_start: bool) -> None:
     """Check the labels of a further fit: all classes in a warm start, no others in a partial fit.
 
     Raises
@@ -114,15 +209,38 @@ def check_same_classes(y: object, classes: np.ndarray, warm_start: bool) -> None
     ValueError
         If they are not.
     """
-    labels = unique_labels(y)
-    if warm_start:
-        if set(labels) != set(classes):
-            raise ValueError(
-                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
-                f"Previously got {classes}, `y` has {labels}"
-            )
-    elif not set(labels) <= set(classes):
-        raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {classes}. 'y' has {labels}.")
+    several = isinstance(classes, list)
+    found = [np.unique(column) for column in columns_of(y)]
+    if not several and kind_of_labels(y) != "multiclass-multioutput":
+        found = unique_labels(y)
+    elif not several or len(found) != len(classes):
+        raise ValueError(
+            f"y has {len(found)} column(s) of classes, but `self.classes_` has {len(classes) if several else 1}: "
+            f"{classes}. To begin with new weights, call fit with warm_start=False."
+        )
+    if not warm_start:
+        pairs = zip(found, classes, strict=True) if several else [(found, classes)]
+        if not all(set(labels) <= set(known) for labels, known in pairs):
+            raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {classes}. 'y' has {found}.")
+    elif not same_classes(found, classes):
+        raise ValueError(
+            "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+            f"Previously got {classes}, `y` has {found}"
+        )
+
+
+def same_classes(some: np.ndarray | list[np.ndarray], others: np.ndarray | list[np.ndarray]) -> bool:
+    """Return whether two arrays of sorted classes, or two lists of them, are the same."""
+    if isinstance(some, list) and isinstance(others, list):
+        return len(some) == len(others) and all(map(np.array_equal, some, others))
+    return type(some) is type(others) and np.array_equal(some, others)
+
+
+def sorted_classes(classes: Sequence) -> np.ndarray | list[np.ndarray]:
+    """Return the `classes` of a partial fit sorted: one array, or a list of arrays where there are several."""
+    if len(classes) > 0 and all(np.ndim(one) == 1 for one in classes):
+        return [np.unique(one) for one in classes]
+    return unique_labels(classes)
 
 
 def check_classes(classes: Sequence | None, known: np.ndarray | None) -> None:
@@ -135,20 +253,58 @@ def check_classes(classes: Sequence | None, known: np.ndarray | None) -> None:
     """
     if known is None and classes is None:
         raise ValueError("classes must be passed on the first call to partial_fit.")
-    if known is not None and classes is not None and not np.array_equal(known, unique_labels(classes)):
+    if known is not None and classes is not None and not same_classes(known, sorted_classes(classes)):
         raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
 
 
-def first_encoder(y: object, classes: Sequence) -> LabelEncoder:
-    """Return the encoder of a first partial fit: of `classes`, or of y if that is multilabel."""
-    return LabelEncoder(y if type_of_target(y).startswith("multilabel") else classes)
+def make_encoder(y: object, classes: Sequence | None) -> LabelEncoder | MultioutputEncoder:
+    """Return the encoder of a fit, where `classes` is None, or of a first partial fit.
+
+    Raises
+    ------
+    ValueError
+        If y has several columns of classes, and `classes` not as many arrays.
+    """
+    kind, columns = kind_of_labels(y), columns_of(y)
+    if classes is None:
+        several = kind == "multiclass-multioutput"
+        return MultioutputEncoder([np.unique(column) for column in columns]) if several else LabelEncoder(y)
+    known = sorted_classes(classes)
+    several = isinstance(known, list)
+    if several and len(known) == len(columns) > 1:
+        return MultioutputEncoder(known)
+    if several or kind == "multiclass-multioutput":
+        raise ValueError(
+            f"`classes={classes!r}` does not fit y with {len(columns)} column(s): it must be "
+            "one array for y of one column, and for several columns of classes a list of as many arrays."
+        )
+    return LabelEncoder(y if kind == "multilabel-indicator" else classes)
 
 
 def columns_of(y: object) -> list[np.ndarray]:
-    """Return the columns of labels, of which one dimension is one and a sparse matrix can have many."""
+    """Return the columns of labels; numbers that are objects, as beside a column of strings, become numbers."""
     if issparse(y):
         y = y.toarray()
-    return [y] if y.ndim == 1 else list(y.T)
+    if y.ndim == 1:
+        return [y]
+    if y.dtype != object:
+        return list(y.T)
+    return [column if any(isinstance(label, str) for label in column) else np.array(column.tolist()) for column in y.T]
+
+
+def accuracy(y: object, predicted: np.ndarray, sample_weight: object) -> float:
+    """Return the share of rows whose labels are right in all columns.
+
+    Raises
+    ------
+    ValueError
+        If y has not the shape of what was predicted.
+    """
+    y = check_array(y, accept_sparse=True, dtype=None, ensure_all_finite=False, input_name="y")
+    if y.shape != predicted.shape:
+        raise ValueError(f"y has shape {y.shape}, but what is predicted for X has {predicted.shape}.")
+    right = ((y.toarray() if issparse(y) else y) == predicted).all(axis=1)
+    return accuracy_score(np.ones_like(right), right, sample_weight=sample_weight)
 
 
 def weight_of_classes(class_weight: object, y: object, classes: Sequence[np.ndarray], partial: bool) -> np.ndarray:
