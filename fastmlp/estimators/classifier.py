@@ -12,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.class_weight import weight_of_classes
 from fastmlp.estimators.documentation import document
 from fastmlp.estimators.inputs import class_number, column_number
 from fastmlp.estimators.targets import (
@@ -20,22 +21,9 @@ from fastmlp.estimators.targets import (
     check_labels,
     check_same_classes,
     make_encoder,
-    weight_of_classes,
+    network_loss,
 )
 from fastmlp.training.prediction import class_probabilities, log_probabilities
-
-# (output activation, loss) of the network: for two classes or labels of their own, for more classes, and for several
-# columns of classes
-NETWORK_LOSSES = {
-    "log_loss": (("logistic", "binary_log_loss"), ("softmax", "log_loss")),
-    "soft log_loss": (
-        ("logistic", "soft_binary_log_loss"),
-        ("softmax", "soft_log_loss"),
-        ("softmax", "grouped_log_loss"),
-    ),
-    "squared_error": (("logistic", "binary_squared_error"), ("softmax", "softmax_squared_error")),
-    "hinge": (("identity", "hinge"),) * 3,
-}
 
 
 @document("sklearn.neural_network.MLPClassifier")
@@ -501,14 +489,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _output(self) -> tuple[str, str, float, tuple[int, ...]]:
         encoder = self._label_encoder
-        pairs = NETWORK_LOSSES["soft log_loss" if self.loss == "log_loss" and self._soft() else self.loss]
-        kind = 2 if encoder.groups else int(encoder.multiclass)
-        if kind == len(pairs):
-            raise ValueError(
-                f"loss={self.loss!r} does not go with several columns of classes, and y has {len(encoder.groups)}: "
-                "take loss='log_loss' or 'hinge'."
-            )
-        return (*pairs[kind], 0.0, encoder.groups)
+        return (*network_loss(self.loss, self._soft(), encoder), 0.0, encoder.groups)
 
     def _scores(self, output: np.ndarray) -> np.ndarray:
         """Return outputs such that a label of its own is given where its score is over 0.5."""
