@@ -20,6 +20,7 @@ from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import forward
 from fastmlp.cpu.layout import BLOCK_ROWS, OUT_PANELS, OUTPUT, ROW_STRIDE, lanes_of
 from fastmlp.network import Network, flatten, split_groups, unflatten
+from fastmlp.training import device
 from fastmlp.training.optimizers import Update
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -311,6 +312,14 @@ def test_grid_search_and_pickle():
         assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     model = search.best_estimator_
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize("settings", [{"dropout": 0.2}, {"augment": {"mixup": 0.4}}, {"l1_ratio": 0.5}], ids=str)
+def test_regularised_as_in_the_reference(settings, monkeypatch):
+    settings = {**settings, "class_weight": "balanced"}
+    ours = classifier(**settings).fit(X, y)
+    monkeypatch.setattr(device, "make_engine", reference.Engine)
+    np.testing.assert_allclose(ours.loss_curve_, classifier(**settings).fit(X, y).loss_curve_, rtol=1e-8)
 
 
 def test_missing():

@@ -199,7 +199,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
     def _stratify(self, targets: np.ndarray) -> np.ndarray | None:
         """Return the labels whose shares the held-out part of early stopping keeps, if any."""
 
-    def _weight_of_classes(self, y: Any, partial: bool) -> np.ndarray | None:
+    def _weight_of_classes(self, y: Any) -> np.ndarray | None:
         """Return a factor of each row's weight that its labels decide, if any."""
         return None
 
@@ -276,7 +276,7 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         targets, n_outputs = self._encode(y, X.dtype, partial, continues, **encoding)
-        weight = validated_weight(sample_weight, self._weight_of_classes(y, partial), X, X.dtype)
+        weight = validated_weight(sample_weight, self._weight_of_classes(y), X, X.dtype)
         widths = (X.shape[1], *hidden, n_outputs)
         if continues:
             check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)

@@ -8,29 +8,45 @@ from sklearn.utils.class_weight import compute_class_weight
 from fastmlp.estimators.targets import columns_of
 
 
-def weight_of_classes(class_weight: object, y: object, classes: Sequence[np.ndarray], partial: bool) -> np.ndarray:
-    """Return the product of the weights of a row's labels, for each row.
+def check_class_weight_of_parts(class_weight: object) -> None:
+    """Check the parameter of a partial fit.
+
+    Raises
+    ------
+    ValueError
+        If it needs to know all rows.
+    """
+    if "balanced" in (class_weight if isinstance(class_weight, list) else [class_weight]):
+        raise ValueError(
+            f"class_weight={class_weight!r} is not for partial_fit, where y is a part of the rows only. Take the dict "
+            "that sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y) gives for a y of "
+            "all rows, or of a sample of them."
+        )
+
+
+def weight_of_classes(class_weight: object, y: object, classes: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return the product of the weights of a row's labels, for each row; None for None.
 
     Parameters
     ----------
-    class_weight : dict, list of dict or "balanced"
+    class_weight : dict, list of dict, "balanced" or None
         As the estimator has it.
     y : {ndarray, sparse matrix} of shape (n_samples,) or (n_samples, n_columns)
         Labels.
     classes : sequence of ndarray
         Which labels each column may have: a part of the rows may lack some.
-    partial : bool
-        Whether y is a part of the rows only.
 
     Returns
     -------
-    ndarray of shape (n_samples,)
+    ndarray of shape (n_samples,), or None
 
     Raises
     ------
     ValueError
         If there is not one dict for each column, or a dict does not know a class, or a weight is no number >= 0.
     """
+    if class_weight is None:
+        return None
     columns = columns_of(y)
     one = len(columns) == 1
     weights = [class_weight] * len(columns) if one or isinstance(class_weight, str) else class_weight
@@ -40,12 +56,6 @@ def weight_of_classes(class_weight: object, y: object, classes: Sequence[np.ndar
         raise ValueError(
             f"class_weight={class_weight!r} does not fit y with {len(columns)} column{'' if one else 's'}: it must be "
             f"{needed}, or 'balanced'."
-        )
-    if partial and "balanced" in weights:
-        raise ValueError(
-            f"class_weight={class_weight!r} is not for partial_fit, where y is a part of the rows only. Take the dict "
-            "that sklearn.utils.class_weight.compute_class_weight('balanced', classes=classes, y=y) gives for a y of "
-            "all rows, or of a sample of them."
         )
     product = np.ones(len(columns[0]))
     for weight, column, known in zip(weights, columns, classes, strict=True):

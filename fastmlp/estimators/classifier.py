@@ -12,7 +12,8 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.base import BaseMLP
-from fastmlp.estimators.class_weight import weight_of_classes
+from fastmlp.estimators.class_weight import check_class_weight_of_parts, weight_of_classes
+from fastmlp.estimators.combinations import check_loss
 from fastmlp.estimators.documentation import document
 from fastmlp.estimators.inputs import class_number, column_number
 from fastmlp.estimators.targets import (
@@ -283,6 +284,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ValueError
             As in `fit`, or if `classes` is missing in the first call or differs later. The estimator is then unchanged.
         """
+        check_class_weight_of_parts(self.class_weight)
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), partial=True, classes=classes)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -447,16 +449,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self.classes_ = self._label_encoder.classes
         if partial or known is not None:
             check_same_classes(y, self.classes_, self.warm_start)
-        if self.label_smoothing > 0 and self.loss != "log_loss":
-            raise ValueError(
-                f"label_smoothing={self.label_smoothing} needs loss='log_loss', got loss={self.loss!r}: take that "
-                "loss, or label_smoothing=0.0."
-            )
-        if self.loss == "hinge" and "mixup" in (self.augment or ()):
-            raise ValueError(
-                f"augment={self.augment} mixes labels, of which loss='hinge' can make nothing: take another loss, or "
-                "leave 'mixup' out."
-            )
+        check_loss(self)
         return self._targets(y, dtype), self._label_encoder.n_outputs
 
     def _encode_known(self, y: Any, dtype: np.dtype) -> np.ndarray:
@@ -468,10 +461,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         targets = self._label_encoder.encode(y, dtype)
         return self._label_encoder.soften(targets, self.label_smoothing) if self._soft() else targets
 
-    def _weight_of_classes(self, y: Any, partial: bool) -> np.ndarray | None:
-        if self.class_weight is None:
-            return None
-        return weight_of_classes(self.class_weight, y, self._label_encoder.classes_of_columns, partial)
+    def _weight_of_classes(self, y: Any) -> np.ndarray | None:
+        return weight_of_classes(self.class_weight, y, self._label_encoder.classes_of_columns)
 
     def _soft(self) -> bool:
         """Return whether the loss needs a target for each class."""

@@ -48,6 +48,27 @@ def check_combinations(estimator: BaseEstimator) -> None:
         )
 
 
+def check_loss(estimator: BaseEstimator) -> None:
+    """Check that a classifier's loss can have the targets that other parameters make.
+
+    Raises
+    ------
+    ValueError
+        If not. It names both sides.
+    """
+    loss, smoothing, augment = estimator.loss, estimator.label_smoothing, estimator.augment
+    if smoothing > 0 and loss != "log_loss":
+        raise ValueError(
+            f"label_smoothing={smoothing} needs loss='log_loss', got loss={loss!r}: take that loss, or "
+            "label_smoothing=0.0."
+        )
+    if loss == "hinge" and "mixup" in (augment or ()):
+        raise ValueError(
+            f"augment={augment} mixes labels, of which loss='hinge' can make nothing: take another loss, or leave "
+            "'mixup' out."
+        )
+
+
 def check_full_batch(gradient_tol: float | None, batch_size: int, n_rows: int) -> None:
     """Check that a gradient is that of all rows where its norm ends the training.
 
