@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fastmlp import MLPClassifier
+from fastmlp import MLPClassifier, check_gradient
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -109,6 +109,20 @@ def test_held_out_rows_count_with_their_weights():
     score = accuracy_score(numbers[held_out], ours.predict(X[held_out]), sample_weight=weight[held_out])
     assert ours.best_validation_score_ == pytest.approx(score)
     assert score != pytest.approx(accuracy_score(numbers[held_out], ours.predict(X[held_out])))
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_gradient(fitted):
+    model = classifier(class_weight="balanced", activation="tanh")
+    assert check_gradient(model.fit(X, names) if fitted else model, X, names) < 1e-6
+
+
+def test_validation_rows_of_the_user_count_as_they_are():
+    settings = {"early_stopping": True, "max_iter": 3}
+    ours = classifier(class_weight="balanced", **settings).fit(X, numbers, X_val=X[::2], y_val=numbers[::2])
+    score = accuracy_score(numbers[::2], ours.predict(X[::2]))
+    assert ours.best_validation_score_ == pytest.approx(score)
+    assert score != pytest.approx(ours.score(X[::2], numbers[::2], compute_sample_weight("balanced", numbers[::2])))
 
 
 def test_a_rare_class_is_found():

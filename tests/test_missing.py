@@ -216,6 +216,32 @@ def test_frames_names_and_pickles(estimator):
         estimator(missing="indicator").fit(X, y).predict(np.hstack([X, X[:, :1]]))
 
 
+@pytest.mark.parametrize("missing", EXPECTED)
+def test_validation_rows(estimator, missing):
+    def own(model, rows, wanted):
+        assert np.isfinite(rows).all()
+        return model.score(rows, wanted)
+
+    settings = {"early_stopping": True, "scoring": [own, "loss"]}
+    ours = estimator(missing=missing, **settings).fit(X, y, X_val=X[::2], y_val=y[::2])
+    expected = estimator(**settings).fit(EXPECTED[missing], y, X_val=EXPECTED[missing][::2], y_val=y[::2])
+    assert_same_model(ours, expected)
+    assert ours.validation_scores_ == expected.validation_scores_
+    assert ours.validation_loss_curve_ == expected.validation_loss_curve_
+    rows = X.copy()
+    rows[0, 0] = np.inf
+    with pytest.raises(ValueError, match=r"X_val.* contains infinity"):
+        ours.fit(X, y, X_val=rows, y_val=y)
+
+
+@pytest.mark.parametrize("missing", EXPECTED)
+def test_what_a_prediction_depends_on(estimator, missing):
+    ours, expected = estimator(missing=missing).fit(X, y), estimator().fit(EXPECTED[missing], y)
+    np.testing.assert_array_equal(ours.input_gradient(X), expected.input_gradient(EXPECTED[missing])[:, :4])
+    np.testing.assert_array_equal(ours.transform(X), expected.transform(EXPECTED[missing]))
+    assert fastmlp.check_gradient(ours.set_params(activation="tanh"), X, y) < 1e-6
+
+
 def test_tags(estimator):
     assert [get_tags(estimator(missing=missing)).input_tags.allow_nan for missing in (None, "zero", "indicator")] == [
         False,

@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.utils.class_weight import compute_sample_weight
 
-from fastmlp import MLPClassifier, reference
+from fastmlp import MLPClassifier, check_gradient, reference
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import forward
 from fastmlp.cpu.layout import BLOCK_ROWS, OUT_PANELS, OUTPUT, ROW_STRIDE, lanes_of
@@ -258,6 +258,47 @@ def test_early_stopping_scores_whole_rows(settings):
     held_out = train_test_split(np.arange(150), test_size=0.3, random_state=random_state)[1]
     assert model.best_validation_score_ == pytest.approx(model.score(X[held_out], y[held_out]))
     assert 0 < model.best_validation_score_ < 1
+
+
+@pytest.mark.usefixtures("each_engine")
+@pytest.mark.parametrize("settings", LOSSES, ids=str)
+def test_validation_rows(settings):
+    model = classifier(early_stopping=True, max_iter=3, scoring="loss", **settings)
+    model.fit(X, y, X_val=X[::2], y_val=y[::2])
+    best = int(np.argmin(model.validation_loss_curve_)) + 1
+    again = classifier(max_iter=best, **settings).fit(X, y)
+    if model.loss == "hinge":
+        scores = again.decision_function(X[::2])
+        rows = sum(
+            np.maximum(0, 1 - (2 * np.eye(len(known))[column] - 1) * score).sum(axis=1)
+            for known, column, score in zip(again.classes_, y[::2].T, scores, strict=True)
+        )
+    else:
+        rows = 0
+        for column, probability in zip(y[::2].T, again.predict_proba(X[::2]), strict=True):
+            n_classes = probability.shape[1]
+            wanted = np.eye(n_classes)[column] * (1 - model.label_smoothing) + model.label_smoothing / n_classes
+            rows = rows - (wanted * np.log(probability)).sum(axis=1)
+    assert min(model.validation_loss_curve_) == pytest.approx(np.mean(rows), rel=1e-9)
+    with pytest.raises(ValueError, match="X_val, y_val: `y` has classes not in"):
+        model.fit(X, y, X_val=X, y_val=y + 1)
+
+
+@pytest.mark.usefixtures("each_engine")
+def test_gradients():
+    model = classifier(activation="tanh").fit(X, names)
+    assert check_gradient(model, X, names) < 1e-6
+    assert check_gradient(classifier(activation="tanh", label_smoothing=0.2), X, y) < 1e-6
+    step = 1e-6
+    for column, label, unit in ((0, "virginica", 2), (1, "l", 3)):
+        gradient = model.input_gradient(X[:5], (column, label))
+        for feature in range(4):
+            moved = np.eye(1, 4, feature) * step
+            slope = model._forward(X[:5] + moved, raw=True) - model._forward(X[:5] - moved, raw=True)
+            np.testing.assert_allclose(gradient[:, feature], slope[:, unit] / (2 * step), rtol=1e-5, atol=1e-8)
+    for wrong in (None, "virginica", (2, "l"), (0, "l"), (0,)):
+        with pytest.raises(ValueError, match="output must be"):
+            model.input_gradient(X, wrong)
 
 
 @pytest.mark.parametrize("class_weight", ["balanced", [{0: 1, 1: 2, 2: 3}, {0: 1, 1: 1, 2: 2, 3: 5}, {0: 1, 1: 0.5}]])
