@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -563,3 +564,18 @@ def test_other_instruction_sets(processor, name, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == [name]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_prediction_goes_through_the_network_in_blocks(n_threads):
+    """Memory does not grow with the rows times the units of a hidden layer."""
+    network = make_network((20, 400, 400, 2), "binary_log_loss", "relu")
+    X, _, _, parameters = make_problem(network, 20_000, np.float32)
+    forward(network, *parameters, X[:1000], n_threads)  # what is compiled or loaded is none of it
+    tracemalloc.start()
+    out = forward(network, *parameters, X, n_threads)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (
+        peak - out.nbytes < n_threads * 3 * BLOCK_ROWS * 400 * 4 + 4 * network.n_parameters * 2 < 20_000 * 400 * 4 / 3
+    )

@@ -9,16 +9,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-    is_regressor,
-)
+from sklearn.base import BaseEstimator, _fit_context, is_regressor
 from sklearn.utils import Tags, check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
 from fastmlp.estimators.combinations import check_combinations, check_full_batch
 from fastmlp.estimators.history import attributes_of, forget_history, history_of
@@ -27,7 +21,6 @@ from fastmlp.estimators.inputs import (
     as_rows,
     augmentation_of,
     check_continues,
-    contiguous,
     dropout_rates,
     finite,
     hidden_activations,
@@ -35,9 +28,9 @@ from fastmlp.estimators.inputs import (
     learn_missing,
     replace_missing,
     unchanged_on_error,
-    validated_for_prediction,
     validated_weight,
 )
+from fastmlp.estimators.prediction import Predictor
 from fastmlp.estimators.validation import Rows, Validation, check_validation, split, validated_rows
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.schedules import SCHEDULES
@@ -47,14 +40,13 @@ from fastmlp.training import device
 from fastmlp.training.initialisation import INITIALISATIONS, draw_parameters
 from fastmlp.training.lbfgs import minimise
 from fastmlp.training.optimizers import SGD, Adam, LearningRate
-from fastmlp.training.prediction import errors_of_outputs
 from fastmlp.training.stochastic import History, Schedule, clipped_batch_size, train
 from fastmlp.training.warm_state import copy_of, with_state_of, without_state
 
 STOCHASTIC_SOLVERS = tuple(UPDATES)
 
 
-class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, ABC):
+class BaseMLP(Predictor, BaseEstimator, ABC):
     """A multi-layer perceptron without its targets."""
 
     _parameter_constraints: ClassVar[dict] = {
@@ -404,110 +396,6 @@ class BaseMLP(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, 
         if continues:
             return np.float32 if self.coefs_[0].dtype == np.float32 else np.float64
         return (np.float64, np.float32)
-
-    def _fitted_widths(self) -> tuple[int, ...]:
-        return (self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_))
-
-    def _parameters(self, dtype: np.dtype) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return coefs_ and intercepts_ (they may have been set by hand) as contiguous arrays of `dtype`."""
-        return contiguous((self.coefs_, self.intercepts_), dtype)
-
-    def _to_predict(self, X: Any) -> tuple[Network, list[np.ndarray], list[np.ndarray], Any]:
-        """Return network, weights, biases and validated rows."""
-        if not hasattr(self, "coefs_"):
-            check_is_fitted(self)
-        if (
-            self.dtype not in (None, "float32", "float64")
-            or (self.n_threads is not None and self.n_threads < 1)
-            or self.missing not in MISSING
-        ):
-            self._validate_params()  # set after the fit; the check of all parameters would take longer than a row
-        X = validated_for_prediction(self, X)
-        if self.dtype is not None:
-            dtype = np.dtype(self.dtype)
-        elif X.dtype == self.coefs_[0].dtype == np.float32:
-            dtype = np.dtype(np.float32)
-        else:
-            dtype = np.dtype(np.float64)
-        X = as_rows(X, dtype)
-        activations = (*hidden_activations(self.activation, len(self.coefs_) - 1), self.out_activation_)
-        network = Network(self._fitted_widths(), activations, *self._output()[1:])
-        return network, *self._parameters(dtype), X
-
-    def _forward(self, X: Any, raw: bool = False) -> np.ndarray:
-        """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs)."""
-        return device.forward(*self._to_predict(X), self.n_threads, raw)
-
-    @property
-    def _n_features_out(self) -> int:
-        """Of `transform`; there is none before the fit, as for all attributes of a fit."""
-        return self.coefs_[-1].shape[0]
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of what `transform` gives: the name of the class in lower case, and the unit's number.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Only compared with the names in `fit`.
-
-        Returns
-        -------
-        ndarray of str of shape (n_units,)
-        """
-        check_is_fitted(self)
-        self._check_hidden_layer("get_feature_names_out")
-        return super().get_feature_names_out(input_features)
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Return the activations of the last hidden layer: features that were learnt from y, for another model.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The features.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_units)
-            Or what `set_output` asks for.
-
-        Raises
-        ------
-        ValueError
-            If there is no hidden layer.
-
-        Examples
-        --------
-        >>> from fastmlp import MLPClassifier
-        >>> from sklearn.datasets import load_iris
-        >>> from sklearn.neighbors import KNeighborsClassifier
-        >>> from sklearn.pipeline import make_pipeline
-        >>> X, y = load_iris(return_X_y=True)
-        >>> network = MLPClassifier((20, 5), solver="lbfgs", max_iter=1000, random_state=0, alpha=1.0)
-        >>> network.fit(X, y).transform(X).shape
-        (150, 5)
-        >>> bool(make_pipeline(network, KNeighborsClassifier()).fit(X, y).score(X, y) > 0.95)
-        True
-        """
-        network, coefs, intercepts, X = self._to_predict(X)
-        self._check_hidden_layer("transform")
-        return device.hidden_layer(network, coefs, intercepts, X, self.n_threads)
-
-    def _check_hidden_layer(self, method: str) -> None:
-        if len(self.coefs_) == 1:
-            raise ValueError(
-                f"{method} is about the last hidden layer, and hidden_layer_sizes={self.hidden_layer_sizes!r} has "
-                "none: give it at least one layer."
-            )
-
-    def _input_gradient(self, X: Any, choose: Callable) -> np.ndarray:
-        """Return the gradient of an output; choose(predict): its column and its factor, for all rows or each."""
-        network, coefs, intercepts, X = self._to_predict(X)
-        columns, factors = choose(lambda: device.forward(network, coefs, intercepts, X, self.n_threads))
-        errors = errors_of_outputs(columns, factors, (X.shape[0], network.widths[-1]), X.dtype)
-        gradient = device.input_gradient(network, coefs, intercepts, X, errors, self.n_threads)
-        return gradient[:, : self.n_features_in_]  # without the inputs of an indicator
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

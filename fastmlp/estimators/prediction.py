@@ -1,0 +1,121 @@
+"""What both estimators make of new rows: outputs, hidden activations, and gradients with respect to the features."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from fastmlp.estimators.inputs import MISSING, as_rows, contiguous, hidden_activations, validated_for_prediction
+from fastmlp.network import Network
+from fastmlp.training import device
+from fastmlp.training.prediction import errors_of_outputs
+
+
+class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
+    """The part of an estimator that takes rows through its fitted network."""
+
+    def _fitted_widths(self) -> tuple[int, ...]:
+        return (self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_))
+
+    def _parameters(self, dtype: np.dtype) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return coefs_ and intercepts_ (they may have been set by hand) as contiguous arrays of `dtype`."""
+        return contiguous((self.coefs_, self.intercepts_), dtype)
+
+    def _to_predict(self, X: Any) -> tuple[Network, list[np.ndarray], list[np.ndarray], Any]:
+        """Return network, weights, biases and validated rows."""
+        if not hasattr(self, "coefs_"):
+            check_is_fitted(self)
+        if (
+            self.dtype not in (None, "float32", "float64")
+            or (self.n_threads is not None and self.n_threads < 1)
+            or self.missing not in MISSING
+        ):
+            self._validate_params()  # set after the fit; the check of all parameters would take longer than a row
+        X = validated_for_prediction(self, X)
+        if self.dtype is not None:
+            dtype = np.dtype(self.dtype)
+        elif X.dtype == self.coefs_[0].dtype == np.float32:
+            dtype = np.dtype(np.float32)
+        else:
+            dtype = np.dtype(np.float64)
+        X = as_rows(X, dtype)
+        activations = (*hidden_activations(self.activation, len(self.coefs_) - 1), self.out_activation_)
+        network = Network(self._fitted_widths(), activations, *self._output()[1:])
+        return network, *self._parameters(dtype), X
+
+    def _forward(self, X: Any, raw: bool = False) -> np.ndarray:
+        """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs)."""
+        return device.forward(*self._to_predict(X), self.n_threads, raw)
+
+    @property
+    def _n_features_out(self) -> int:
+        """Of `transform`; there is none before the fit, as for all attributes of a fit."""
+        return self.coefs_[-1].shape[0]
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of what `transform` gives: the name of the class in lower case, and the unit's number.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Only compared with the names in `fit`.
+
+        Returns
+        -------
+        ndarray of str of shape (n_units,)
+        """
+        check_is_fitted(self)
+        self._check_hidden_layer("get_feature_names_out")
+        return super().get_feature_names_out(input_features)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return the activations of the last hidden layer: features that were learnt from y, for another model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_units)
+            Or what `set_output` asks for.
+
+        Raises
+        ------
+        ValueError
+            If there is no hidden layer.
+
+        Examples
+        --------
+        >>> from fastmlp import MLPClassifier
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.neighbors import KNeighborsClassifier
+        >>> from sklearn.pipeline import make_pipeline
+        >>> X, y = load_iris(return_X_y=True)
+        >>> network = MLPClassifier((20, 5), solver="lbfgs", max_iter=1000, random_state=0, alpha=1.0)
+        >>> network.fit(X, y).transform(X).shape
+        (150, 5)
+        >>> bool(make_pipeline(network, KNeighborsClassifier()).fit(X, y).score(X, y) > 0.95)
+        True
+        """
+        network, coefs, intercepts, X = self._to_predict(X)
+        self._check_hidden_layer("transform")
+        return device.hidden_layer(network, coefs, intercepts, X, self.n_threads)
+
+    def _check_hidden_layer(self, method: str) -> None:
+        if len(self.coefs_) == 1:
+            raise ValueError(
+                f"{method} is about the last hidden layer, and hidden_layer_sizes={self.hidden_layer_sizes!r} has "
+                "none: give it at least one layer."
+            )
+
+    def _input_gradient(self, X: Any, choose: Callable) -> np.ndarray:
+        """Return the gradient of an output; choose(predict): its column and its factor, for all rows or each."""
+        network, coefs, intercepts, X = self._to_predict(X)
+        columns, factors = choose(lambda: device.forward(network, coefs, intercepts, X, self.n_threads))
+        errors = errors_of_outputs(columns, factors, (X.shape[0], network.widths[-1]), X.dtype)
+        gradient = device.input_gradient(network, coefs, intercepts, X, errors, self.n_threads)
+        return gradient[:, : self.n_features_in_]  # without the inputs of an indicator
