@@ -1,6 +1,7 @@
 """Multi-layer perceptrons with scikit-learn's interface, trained by explicit loops that Numba compiles."""
 
+from fastmlp.activation import Activation
 from fastmlp.estimators import MLPClassifier, MLPRegressor, Perceptron, check_gradient
 
 __version__ = "0.1.0"
-__all__ = ["MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient"]
+__all__ = ["Activation", "MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient"]

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastmlp.activation import Activation
+
 
 @dataclass(frozen=True)
 class Network:
@@ -16,8 +18,9 @@ class Network:
     ----------
     widths : tuple of int
         Numbers of features, of units in each hidden layer, and of outputs.
-    activations : tuple of str
-        One for each layer of weights, the last one is the output's: "identity", "logistic", "softmax" or "exp".
+    activations : tuple of str or Activation
+        One for each layer of weights: a name, or a user's own; the last one is the output's: "identity", "logistic",
+        "softmax" or "exp".
     loss : str
         A name in `formulas.losses.LOSSES`, or of a loss of the softmax in `formulas.losses.SOFTMAX_LOSSES`.
     loss_parameter : float, default=0.0
@@ -31,7 +34,7 @@ class Network:
     """
 
     widths: tuple[int, ...]
-    activations: tuple[str, ...]
+    activations: tuple[str | Activation, ...]
     loss: str
     loss_parameter: float = 0.0
     groups: tuple[int, ...] = ()

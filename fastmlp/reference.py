@@ -5,12 +5,13 @@ Written to be read. Rows of a batch are rows of a matrix; `activations[l]` is wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit, ndtr, ndtri, xlogy
 
+from fastmlp.activation import Activation
 from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, split_groups, unflatten
 
 if TYPE_CHECKING:
@@ -54,6 +55,32 @@ DERIVATIVES = {
     "silu": lambda z, a: expit(z) * (1 + z * expit(-z)),
     "mish": lambda z, a: np.tanh(np.logaddexp(0, z)) + z * expit(z) / np.cosh(np.logaddexp(0, z)) ** 2,
 }
+
+
+def activate(activation: str | Activation, z: np.ndarray) -> np.ndarray:
+    """Return an activation of preactivations, of a user's own in float64."""
+    if isinstance(activation, str):
+        return ACTIVATIONS[activation](z)
+    return _each(activation.function, z).astype(z.dtype)
+
+
+def derivative(activation: str | Activation, z: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Return the derivative of an activation at preactivations z and activations a.
+
+    That of a user's own, if it is not given, is by differences of fourth order in float64: right to some 1e-12, but
+    within 0.002 of a kink.
+    """
+    if isinstance(activation, str):
+        return DERIVATIVES[activation](z, a)
+    if activation.derivative is not None:
+        return _each(activation.derivative, z).astype(z.dtype)
+    step = 1e-3
+    near, far = (_each(activation.function, z + h) - _each(activation.function, z - h) for h in (step, 2 * step))
+    return ((8 * near - far) / (12 * step)).astype(z.dtype)
+
+
+def _each(function: Callable, z: np.ndarray) -> np.ndarray:
+    return np.vectorize(function, otypes=[np.float64])(z.astype(np.float64))
 
 
 class Engine:
@@ -229,7 +256,7 @@ class Engine:
             activation = _activate(self.network, name, preactivation)
             if layer < len(coefs) - 1:
                 factor = self._dropout(layer, activation.shape, step)
-                derivatives.append(DERIVATIVES[name](preactivation, activation) * factor)
+                derivatives.append(derivative(name, preactivation, activation) * factor)
                 activation = activation * factor
             activations.append(activation)
         output = activations[-1]
@@ -318,10 +345,10 @@ def input_gradient(
         activation, derivatives = X, []
         for name, coef, intercept in zip(network.activations[:-1], coefs[:-1], intercepts[:-1], strict=True):
             preactivation = activation @ coef + intercept
-            activation = ACTIVATIONS[name](preactivation)
-            derivatives.append(DERIVATIVES[name](preactivation, activation))
-        for coef, derivative in zip(coefs[:0:-1], derivatives[::-1], strict=True):
-            errors = (errors @ coef.T) * derivative
+            activation = activate(name, preactivation)
+            derivatives.append(derivative(name, preactivation, activation))
+        for coef, slope in zip(coefs[:0:-1], derivatives[::-1], strict=True):
+            errors = (errors @ coef.T) * slope
         return errors @ coefs[0].T
 
 
@@ -404,10 +431,10 @@ def _ahead(update: Update) -> float:
     return 1 + update.constants[1] * update.constants[2]
 
 
-def _activate(network: Network, name: str, preactivation: np.ndarray) -> np.ndarray:
+def _activate(network: Network, name: str | Activation, preactivation: np.ndarray) -> np.ndarray:
     if name == "softmax":
         return np.hstack([ACTIVATIONS[name](part) for part in split_groups(preactivation, network.groups)])
-    return ACTIVATIONS[name](preactivation)
+    return activate(name, preactivation)
 
 
 def _normalise(values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"
 
 # Each compiled function is optimised again in each that calls it. What has one caller is taken into it before that.
 inlined = njit(inline="always", **OPTIONS)
-_kernel = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
+named_kernel = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
 
 
 def _description(value: object) -> str:
@@ -38,7 +38,7 @@ def kernel(function: Callable) -> Callable:
     """
     if function.__closure__:
         function.__qualname__ += "_" + hashlib.sha256(_description(function).encode()).hexdigest()[:16]
-    return _kernel(function)
+    return named_kernel(function)
 
 
 def _stamp() -> tuple:

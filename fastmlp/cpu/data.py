@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from fastmlp.cpu.layout import ACTIVATION, LOSS, Layout
-from fastmlp.cpu.program import program_of
+from fastmlp.cpu.program import code_of, program_of
 from fastmlp.network import Network
 
 
@@ -21,7 +21,7 @@ def encode(
     """Return the layout of a network with the codes of its activations and its loss."""
     layout = Layout(network, dtype, rows, n_threads, dense_input, training, target_columns, to_inputs)
     program = program_of(network)
-    layout.layers[:-1, ACTIVATION] = [program.codes[name] for name in network.activations[:-1]]
+    layout.layers[:-1, ACTIVATION] = [code_of(program, own, dtype) for own in network.activations[:-1]]
     layout.plan[LOSS] = program.loss_codes[network.loss]
     return layout
 

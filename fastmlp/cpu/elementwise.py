@@ -1,7 +1,34 @@
-"""Activations over blocks of registers, chosen by a code: the position of their name in the table of formulas."""
+"""Activations over blocks of registers, chosen by a code: the position of their name in the table of formulas.
+
+A user's own one has no code, but its address (`fastmlp.cpu.user`), which is larger than any code.
+"""
+
+import math
+
+from numba.core import types
+from numba.extending import intrinsic
 
 from fastmlp.cpu.compile import kernel
-from fastmlp.cpu.lanes import load, store, width
+from fastmlp.cpu.lanes import load, repeat, store, width
+
+
+def block_arguments(memory):
+    """Return the Numba types that a kernel at an address takes: (memory, block, size, slope)."""
+    return (memory, types.intp, types.intp, types.intp)
+
+
+@intrinsic
+def call_at(context, address, memory, block, size, slope):
+    """Run the kernel at an address, as `activate`; return whether it failed."""
+    arguments = block_arguments(memory)
+
+    def codegen(ctx, builder, sig, args):
+        kind = ctx.call_conv.get_function_type(types.none, arguments)
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        status, _ = ctx.call_conv.call_function(builder, function, types.none, arguments, args[1:])
+        return status.is_error
+
+    return types.boolean(types.intp, *arguments), codegen
 
 
 def by_code(kernels):
@@ -48,7 +75,7 @@ def make_activate(activations):
     Last come those whose derivative needs the preactivation.
     """
     value = by_code([activation.value for activation in activations])
-    count = sum(activation.derivative is not None for activation in activations)
+    count, total = sum(activation.derivative is not None for activation in activations), len(activations)
     derivative = by_code([activation.derivative for activation in activations[:count]])
 
     @kernel
@@ -64,6 +91,11 @@ def make_activate(activations):
     @kernel
     def activate_with_slopes(code, memory, block, size, slope):
         """As `activate`; where `slope` is not 0, the derivatives are stored that far behind the activations."""
+        if code >= total:
+            if call_at(code, memory, block, size, slope):  # the user's function raised an exception
+                for i in range(block, block + size, width(memory)):
+                    store(memory, i, repeat(memory, math.nan))
+            return
         if slope == 0:
             activate(code, memory, block, size, slope)
             return

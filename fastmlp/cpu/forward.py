@@ -24,7 +24,7 @@ from fastmlp.cpu.layout import (
     record_of,
 )
 from fastmlp.cpu.output import RAW
-from fastmlp.cpu.program import program_of
+from fastmlp.cpu.program import code_of, program_of
 from fastmlp.cpu.rows import first_layer, forward_rows, gather
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 from fastmlp.cpu.threads import resolve_threads
@@ -123,7 +123,7 @@ def _forward_few(network, coefs, intercepts, X, raw):
     lanes = lanes_of(X.dtype)
     padded = np.zeros(max(network.widths) + lanes + lanes * lanes, X.dtype)  # rows are read as many at once as lanes
     for index, (weight, bias) in enumerate(zip(coefs, intercepts, strict=True)):
-        code = program.codes[network.activations[index]] if index < last else -1
+        code = code_of(program, network.activations[index], X.dtype) if index < last else -1
         out = np.empty((X.shape[0], weight.shape[1]), dtype=X.dtype)
         forward_layer(program, out, writable(X), writable(weight), writable(bias), code, padded)
         X = out

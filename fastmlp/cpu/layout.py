@@ -10,6 +10,7 @@ from itertools import accumulate, chain, pairwise
 import numpy as np
 from numba import from_dtype
 
+from fastmlp.activation import Activation
 from fastmlp.cpu.compile import kernel
 from fastmlp.cpu.lanes import LANES
 from fastmlp.cpu.target import INSTRUCTION_SET, PANELS, ROWS
@@ -94,6 +95,11 @@ def layers_of(plan: np.ndarray) -> np.ndarray:
 def lanes_of(dtype: np.dtype) -> int:
     """Return how many numbers of `dtype` a register holds."""
     return LANES[from_dtype(np.dtype(dtype))]
+
+
+def needs_preactivation(activation: str | Activation) -> bool:
+    """Return whether a derivative is kept from the way forward, since the activation does not determine it."""
+    return not isinstance(activation, str) or ACTIVATIONS[activation].derivative is None
 
 
 class Layout:
@@ -194,7 +200,7 @@ class Layout:
                 record[ERROR] = self._take(record[OUT_PANELS] * stride)
                 if self.network.dropout:
                     record[DROPPED] = round(self.network.dropout[index] * RESOLUTION)
-                if record[DROPPED] > 0 or ACTIVATIONS[self.network.activations[index]].derivative is None:
+                if record[DROPPED] > 0 or needs_preactivation(self.network.activations[index]):
                     record[SLOPE] = self._take(record[OUT_PANELS] * stride) - record[OUTPUT]
             error_below = record[ERROR]
 

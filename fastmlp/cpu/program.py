@@ -4,12 +4,14 @@ Kernels take a program as their first argument and call `program.activate(...)`:
 anew. So nobody who needs what scikit-learn has waits for the compilation of more.
 """
 
+import numpy as np
 from numba.core import types
 from numba.core.datamodel import models
 from numba.core.imputils import lower_getattr_generic
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, register_model, unbox
 
+from fastmlp.activation import Activation
 from fastmlp.cpu.augment import augment_rows, keep_rows
 from fastmlp.cpu.clip import clipped_scale, same_scale
 from fastmlp.cpu.dropout import drop, drop_nothing
@@ -105,6 +107,15 @@ def _kernel(context, builder, kind, value, name):
 
 CLASSIC_PROGRAM = Program("classic", activations.CLASSIC, updates.CLASSIC, losses.CLASSIC, softmax_error, False)
 FULL_PROGRAM = Program("full", ACTIVATIONS, UPDATES, LOSSES, any_softmax_error, True)
+
+
+def code_of(program: Program, activation: str | Activation, dtype: np.dtype) -> int:
+    """Return what the kernels of a program know an activation by: a code, or the address of a user's own."""
+    if isinstance(activation, str):
+        return program.codes[activation]
+    from fastmlp.cpu.user import address_of  # here, for who needs it not should not wait for it
+
+    return address_of(activation, dtype)
 
 
 def program_of(network: Network, update: str = "gradient", regularises: bool = False) -> Program:

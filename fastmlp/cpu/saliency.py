@@ -22,7 +22,7 @@ from fastmlp.cpu.layout import (
     lanes_of,
     record_of,
 )
-from fastmlp.cpu.program import program_of
+from fastmlp.cpu.program import code_of, program_of
 from fastmlp.cpu.rows import backward_rows, dense, first_layer, forward_rows, gather
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 from fastmlp.cpu.threads import resolve_threads
@@ -67,7 +67,8 @@ def hidden_layer(
     """Return the activations of the last hidden layer, (n_rows, units); the arguments are those of `forward`."""
     out = forward(network.without_output(), coefs[:-1], intercepts[:-1], X, n_threads, raw=True)
     program = program_of(network)
-    activate_all(program, program.codes[network.activations[-2]], out, np.zeros(lanes_of(X.dtype), X.dtype))
+    code = code_of(program, network.activations[-2], X.dtype)
+    activate_all(program, code, out, np.zeros(lanes_of(X.dtype), X.dtype))
     return out
 
 

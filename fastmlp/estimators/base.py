@@ -14,6 +14,7 @@ from sklearn.utils import Tags, check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import validate_data
 
+from fastmlp.activation import Activation
 from fastmlp.estimators.combinations import check_combinations, check_full_batch
 from fastmlp.estimators.history import attributes_of, forget_history, history_of
 from fastmlp.estimators.inputs import (
@@ -44,6 +45,7 @@ from fastmlp.training.stochastic import History, Schedule, clipped_batch_size, t
 from fastmlp.training.warm_state import copy_of, with_state_of, without_state
 
 STOCHASTIC_SOLVERS = tuple(UPDATES)
+ActivationLike = str | Callable | Activation
 
 
 class BaseMLP(Predictor, BaseEstimator, ABC):
@@ -51,7 +53,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
 
     _parameter_constraints: ClassVar[dict] = {
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS)), "array-like"],
+        "activation": [StrOptions(set(ACTIVATIONS)), callable, Activation, "array-like"],
         "solver": [StrOptions({"lbfgs", *UPDATES})],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "batch_size": [StrOptions({"auto", "full"}), Interval(Integral, 1, None, closed="left")],
@@ -93,7 +95,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str | Sequence[str] = "relu",
+        activation: ActivationLike | Sequence[ActivationLike] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,
@@ -275,6 +277,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         activation, *loss = self._output()
         scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
         network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha, dropout=dropout)
+        device.check_activations(activations, np.dtype(np.float64) if self.solver == "lbfgs" else X.dtype)
         if continues:
             parameters = self._parameters(X.dtype)
         else:

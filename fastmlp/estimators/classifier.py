@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.base import ActivationLike, BaseMLP
 from fastmlp.estimators.class_weight import check_class_weight_of_parts, weight_of_classes
 from fastmlp.estimators.combinations import check_loss
 from fastmlp.estimators.documentation import document
@@ -104,7 +104,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str | Sequence[str] = "relu",
+        activation: ActivationLike | Sequence[ActivationLike] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.impute import MissingIndicator
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
+from fastmlp.activation import Activation
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.network import Augmentation
 
@@ -51,8 +52,8 @@ def hidden_widths(hidden_layer_sizes: object) -> tuple[int, ...]:
     return tuple(int(size) for size in sizes)
 
 
-def hidden_activations(activation: object, n_hidden: int) -> tuple[str, ...]:
-    """Return the parameter as the names of the activations of so many hidden layers.
+def hidden_activations(activation: object, n_hidden: int) -> tuple[str | Activation, ...]:
+    """Return the parameter as the activations of so many hidden layers: names, or users' own.
 
     Raises
     ------
@@ -61,16 +62,25 @@ def hidden_activations(activation: object, n_hidden: int) -> tuple[str, ...]:
     """
     if isinstance(activation, str):
         return (activation,) * n_hidden
-    names = tuple(activation)
-    for name in names:
-        if name not in ACTIVATIONS:
-            raise ValueError(f"activation must have names out of {sorted(ACTIVATIONS)}, got {name!r} in {names}.")
-    if len(names) != n_hidden:
+    if isinstance(activation, Activation) or callable(activation):
+        return (_own_activation(activation),) * n_hidden
+    activations = tuple(map(_own_activation, activation))
+    for one in activations:
+        if not isinstance(one, Activation) and one not in ACTIVATIONS:
+            raise ValueError(
+                f"activation must have names out of {sorted(ACTIVATIONS)}, functions, or instances of "
+                f"fastmlp.Activation, got {one!r} in {activations}."
+            )
+    if len(activations) != n_hidden:
         raise ValueError(
-            f"activation={names} has {len(names)} names, but hidden_layer_sizes {n_hidden} layers: give one name for "
-            "each hidden layer, or one for all."
+            f"activation={activations} has {len(activations)} names, but hidden_layer_sizes {n_hidden} layers: give one "
+            "name or function for each hidden layer, or one for all."
         )
-    return names
+    return activations
+
+
+def _own_activation(activation: object) -> object:
+    return Activation(activation) if callable(activation) else activation
 
 
 def dropout_rates(dropout: object, n_hidden: int) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.base import ActivationLike, BaseMLP
 from fastmlp.estimators.documentation import document
 from fastmlp.estimators.inputs import cast, column_number
 from fastmlp.estimators.targets import dense_values
@@ -87,7 +87,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self,
         loss: str = "squared_error",
         hidden_layer_sizes: int | Sequence[int] = (100,),
-        activation: str | Sequence[str] = "relu",
+        activation: ActivationLike | Sequence[ActivationLike] = "relu",
         *,
         solver: str = "adam",
         alpha: float = 0.0001,

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import spmatrix
 
+from fastmlp.activation import Activation
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import forward as _forward
+from fastmlp.cpu.program import FULL_PROGRAM, code_of
 from fastmlp.cpu.saliency import hidden_layer as _hidden_layer
 from fastmlp.cpu.saliency import input_gradient as _input_gradient
 from fastmlp.network import Network
@@ -15,6 +17,18 @@ from fastmlp.network import Network
 def make_engine(network: Network, dtype: np.dtype, n_threads: int | None) -> Engine:
     """Return an engine that trains `network` in `dtype`, with all threads that numba allows if `n_threads` is None."""
     return Engine(network, dtype, n_threads)
+
+
+def check_activations(activations: Sequence[str | Activation], dtype: np.dtype) -> None:
+    """Compile users' own activations, so that what is wrong with them is said before any work.
+
+    Raises
+    ------
+    ValueError
+        If one cannot be compiled or differentiated.
+    """
+    for activation in activations:
+        code_of(FULL_PROGRAM, activation, dtype)
 
 
 def forward(

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from fastmlp.activation import Activation
+
 
 def _uniform(variance: Callable[[int, int], float]) -> Callable:
     def draw(inputs: int, outputs: int, random_state: np.random.RandomState) -> np.ndarray:
@@ -66,7 +68,7 @@ INITIALISATIONS = {
 
 def draw_parameters(
     widths: Sequence[int],
-    activations: Sequence[str],
+    activations: Sequence[str | Activation],
     random_state: np.random.RandomState,
     dtype: np.dtype,
     weight_init: str = "auto",
@@ -77,7 +79,7 @@ def draw_parameters(
     ----------
     widths : sequence of int
         Numbers of features, of units of each hidden layer, and of outputs.
-    activations : sequence of str
+    activations : sequence of str or Activation
         Those of the hidden layers; the output layer counts as one with that of the last one, also where there is no
         hidden layer.
     random_state : numpy.random.RandomState

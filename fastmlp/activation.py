@@ -1,0 +1,58 @@
+"""A user's own activation, as data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, repr=False)
+class Activation:
+    """A function of the preactivation, in place of a name in `activation` of an estimator.
+
+    Two are equal if their functions are the same objects. It pickles where these do: functions of a module, by reference.
+
+    Parameters
+    ----------
+    function : callable
+        A Python function of one number. It may use numbers and functions outside of it, arithmetic, comparisons, `if`,
+        loops, and functions of `math` and `numpy`. It is compiled by Numba; one that `numba.njit` has compiled is taken,
+        too. Without `if` and the like (but with `numpy.where`, `numpy.maximum`) it is computed in vector registers.
+    derivative : callable or None, default=None
+        Its derivative, a function of the preactivation too. None: `function` is differentiated, exactly.
+
+    Raises
+    ------
+    TypeError
+        If one of them is not callable.
+
+    Examples
+    --------
+    >>> import math
+    >>> from fastmlp import Activation, MLPRegressor
+    >>> def snake(z):
+    ...     return z + math.sin(z) ** 2
+    >>> Activation(snake)
+    Activation(snake)
+    >>> MLPRegressor(activation=snake).fit([[0.0], [1.0]], [0.0, 1.0]).n_layers_  # doctest: +SKIP
+    3
+    """
+
+    function: Callable
+    derivative: Callable | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("function", "derivative"):
+            value = getattr(self, name)
+            if not callable(value) and (name == "function" or value is not None):
+                allowed = "a function" if name == "function" else "a function or None"
+                raise TypeError(f"{name} of an Activation must be {allowed} of one number, got {value!r}.")
+
+    def __repr__(self) -> str:
+        parts = [name_of(self.function)]
+        if self.derivative is not None:
+            parts.append(f"derivative={name_of(self.derivative)}")
+        return f"Activation({', '.join(parts)})"
+
+
+def name_of(function: Callable) -> str:
+    """Return a function's name, or how it is printed where it has none."""
+    return getattr(function, "__name__", None) or repr(function)

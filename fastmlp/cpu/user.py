@@ -1,0 +1,321 @@
+"""Users' own activations: compiled each on its own, and called by the engine at an address.
+
+So a new function does not compile the engine anew. The engine calls it for a block of numbers at once, which costs
+nothing beside the block.
+"""
+
+import builtins
+import dis
+import hashlib
+import itertools
+import types as python_types
+from collections.abc import Callable
+
+import numpy as np
+from numba.core import types
+from numba.core.datamodel import models
+from numba.core.dispatcher import Dispatcher
+from numba.core.errors import NumbaError, TypingError
+from numba.extending import NativeValue, intrinsic, register_model, unbox
+
+from fastmlp.activation import Activation, name_of
+from fastmlp.cpu.compile import entry, named_kernel
+from fastmlp.cpu.dual import both_parts, variable
+from fastmlp.cpu.elementwise import block_arguments
+from fastmlp.cpu.lanes import load, store, width
+
+PLAIN = (int, float, bool, str, bytes, type(None), np.number, np.bool_)
+LIBRARIES = ("math", "numpy", "scipy", "numba", "builtins")  # what is in them does not change
+
+
+class UserType(types.Type):
+    """The Numba type of a user's activation; only a name, so that Numba can keep compiled code under it."""
+
+    def __init__(self, name):
+        self.activation = name
+        super().__init__(f"user({name})")
+
+
+register_model(UserType)(models.OpaqueModel)
+
+
+@unbox(UserType)
+def _unbox(kind, value, c):
+    return NativeValue(c.context.get_dummy_value())
+
+
+def _python_function(function):
+    """Return the Python function of a compiled one, and a function that calls it for what is built in."""
+    if isinstance(function, Dispatcher):
+        return function.py_func
+    if isinstance(function, python_types.BuiltinFunctionType | np.ufunc):
+        return lambda z: function(z)
+    if isinstance(function, python_types.FunctionType):
+        return function
+    raise ValueError(f"{function!r} is not a Python function")
+
+
+def _codes(code):
+    """Return a code object and all within it."""
+    return [code, *(inner for constant in code.co_consts if isinstance(constant, python_types.CodeType) for inner in _codes(constant))]
+
+
+def _outside(function):
+    """Return what a function takes from outside, by name: of its module, and of the functions around it."""
+    found = {}
+    for code in _codes(function.__code__):
+        for instruction in dis.get_instructions(code):
+            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                name = instruction.argval
+                if name in function.__globals__:
+                    found[name] = function.__globals__[name]
+                elif hasattr(builtins, name):
+                    found[name] = getattr(builtins, name)
+                else:
+                    raise ValueError(f"its name {name!r} is not defined")
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:
+            raise ValueError(f"its name {name!r} is not defined") from None
+    return found
+
+
+def _of_library(value):
+    """Return whether a module, type or function is of one whose text does not change."""
+    if isinstance(value, np.ufunc):
+        return True
+    name = value.__name__ if isinstance(value, python_types.ModuleType) else getattr(value, "__module__", None)
+    return isinstance(name, str) and name.partition(".")[0] in LIBRARIES
+
+
+def _is_function(value):
+    return isinstance(value, python_types.FunctionType | Dispatcher) and not _of_library(value)
+
+
+def _described(value, names, callers=()):
+    """Return a text that changes with everything that the compiled code of a value depends on.
+
+    names: those that the function around it uses, of which some are of a module.
+    """
+    if isinstance(value, tuple | frozenset):
+        parts = [_described(part, names, callers) for part in value]
+        return f"({', '.join(parts if isinstance(value, tuple) else sorted(parts))})"
+    if isinstance(value, PLAIN):
+        return f"{type(value).__name__} {value!r}"
+    if isinstance(value, python_types.CodeType):
+        constants = _described(value.co_consts, names, callers)
+        return f"{value.co_code.hex()} {value.co_names} {value.co_varnames} {value.co_freevars} {constants}"
+    if _of_library(value):
+        return f"{getattr(value, '__module__', '')} {name_of(value)}"
+    if isinstance(value, python_types.ModuleType):
+        parts = {name: getattr(value, name) for name in names if hasattr(value, name)}
+        for name, part in parts.items():
+            if _is_function(part):
+                raise ValueError(f"import {name} by its name: functions of the module {value.__name__} are not taken")
+        return f"{value.__name__} {[(name, _described(part, names, callers)) for name, part in parts.items()]}"
+    if _is_function(value):
+        function = _python_function(value)
+        if function in callers:
+            raise ValueError(f"{function.__name__} calls itself")
+        callers = (*callers, function)
+        used = {name for code in _codes(function.__code__) for name in code.co_names}
+        outside = [(name, _described(part, used, callers)) for name, part in _outside(function).items()]
+        defaults = _described((function.__defaults__, tuple((function.__kwdefaults__ or {}).items())), used, callers)
+        return f"function {_described(function.__code__, used, callers)} {defaults} {outside}"
+    raise ValueError(f"it uses {value!r}, but of what is outside of it, it may use numbers, tuples, and functions only")
+
+
+def describe(activation: Activation) -> str:
+    """Return a name for the compiled code of an activation, which no other one has.
+
+    Raises
+    ------
+    ValueError
+        If it uses what this cannot tell apart.
+    """
+    functions = [_python_function(part) for part in (activation.function, activation.derivative) if part is not None]
+    return hashlib.sha256(repr([_described(function, ()) for function in functions]).encode()).hexdigest()[:32]
+
+
+def _copy(function, name, numbers):
+    """Compile a copy of a function and of those that it calls, each under a name that no other one has."""
+    function = _python_function(function)
+    number = next(numbers)
+    outside = {
+        key: _copy(value, name, numbers) if _is_function(value) else value for key, value in _outside(function).items()
+    }
+    cells = tuple(python_types.CellType(outside.pop(free)) for free in function.__code__.co_freevars)
+    copy = python_types.FunctionType(function.__code__, outside, function.__name__, function.__defaults__, cells)
+    copy.__kwdefaults__, copy.__module__ = function.__kwdefaults__, function.__module__
+    copy.__qualname__ = f"{function.__qualname__}_{name}_{number}"
+    return named_kernel(copy)
+
+
+def _exact(function, derivative):
+    """Return the kernel z -> (value, derivative), both of the type of z, for registers and scalars."""
+
+    def differentiated(z):
+        return both_parts(function(variable(z)), z)
+
+    def given(z):
+        x = variable(z)
+        return both_parts(function(x), z)[0], both_parts(derivative(x), z)[0]
+
+    return differentiated if derivative is None else given
+
+
+def _plain(function, derivative):
+    """Return the kernel of scalars as `_exact` does; the functions take plain numbers."""
+
+    def plain(z):
+        x = np.float64(z)
+        return both_parts(function(x), z)[0], both_parts(derivative(x), z)[0]
+
+    return plain
+
+
+def _of_registers(both):
+    """Return the kernel that applies `both` to a block."""
+
+    def registers(memory, block, size, slope):
+        """As `elementwise.make_activate`."""
+        if slope == 0:
+            for i in range(block, block + size, width(memory)):
+                store(memory, i, both(load(memory, i))[0])
+            return
+        for i in range(block, block + size, width(memory)):
+            a, derivative = both(load(memory, i))
+            store(memory, i, a)
+            store(memory, i + slope, derivative)
+
+    return registers
+
+
+def _of_scalars(both):
+    """Return the kernel that applies `both` to a block; the inner loop is the same for all numbers, and so are the bits."""
+
+    def scalars(memory, block, size, slope):
+        """As `elementwise.make_activate`."""
+        for i in range(block, block + size, width(memory)):
+            for j in range(i, i + width(memory)):
+                a, derivative = both(memory[j])
+                memory[j] = a
+                if slope != 0:
+                    memory[j + slope] = derivative
+
+    return scalars
+
+
+class User:
+    """A user's activation and the ways to compile it.
+
+    Parameters
+    ----------
+    activation : Activation
+        The functions.
+    name : str
+        What `describe` returns for it.
+
+    Attributes
+    ----------
+    reasons : list of str
+        Why the ways that were tried so far do not compile.
+    """
+
+    def __init__(self, activation: Activation, name: str):
+        self._numba_type_ = UserType(name)
+        self.activation, self.name, self.reasons = activation, name, []
+
+    def ways(self):
+        """Return kernels of a block, the fastest first."""
+
+        def named(function):
+            function.__qualname__ += f"_{self.name}"
+            return named_kernel(function)
+
+        numbers = itertools.count()
+        function = _copy(self.activation.function, self.name, numbers)
+        derivative = None if self.activation.derivative is None else _copy(self.activation.derivative, self.name, numbers)
+        both = named(_exact(function, derivative))
+        ways = [named(_of_registers(both)), named(_of_scalars(both))]
+        if derivative is not None:
+            ways.append(named(_of_scalars(named(_plain(function, derivative)))))
+        return ways
+
+
+ALLOWED = (
+    "It must be a Python function of one number that returns a number, made of arithmetic, comparisons, if, loops, and "
+    "functions of math and numpy: exp, expm1, log, log1p, sqrt, tanh, sinh, cosh, sin, cos, tan, arctan, erf, abs, where, "
+    "maximum, minimum, clip and others. With a derivative, which is a function of the preactivation, too, also others that "
+    "Numba knows."
+)
+USERS = {}
+_ADDRESSES = {}
+
+
+@intrinsic
+def _compile(context, user, memory):
+    """Return the address of the compiled kernel of a block."""
+    own = USERS[user.activation]
+    arguments = block_arguments(memory)
+    for way in own.ways():
+        try:
+            types.Dispatcher(way).get_call_type(context, arguments, {})
+            break
+        except NumbaError as error:
+            own.reasons.append(str(error))
+    else:
+        raise TypingError("no way to compile it")
+    compiled = way.overloads[arguments]
+
+    def codegen(ctx, builder, sig, args):
+        ctx.active_code_library.add_linking_library(compiled.library)
+        function = ctx.declare_function(builder.module, compiled.fndesc)
+        return builder.ptrtoint(function, ctx.get_value_type(types.intp))
+
+    return types.intp(user, memory), codegen
+
+
+@entry
+def compile_user(user, memory):
+    """Return the address of the kernel of a user's activation for numbers of the type of `memory`."""
+    return _compile(user, memory)
+
+
+def address_of(activation: Activation, dtype: np.dtype) -> int:
+    """Return where the code of an activation begins, which is compiled or loaded if need be.
+
+    Parameters
+    ----------
+    activation : Activation
+        The functions.
+    dtype : numpy.dtype
+        float32 or float64.
+
+    Returns
+    -------
+    int
+        For `call_at`, in this process.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be compiled, or not be differentiated.
+    """
+    try:
+        name = describe(activation)
+        key = (name, np.dtype(dtype))
+        if key not in _ADDRESSES:
+            user = USERS.setdefault(name, User(activation, name))
+            _ADDRESSES[key] = compile_user(user, np.empty(0, dtype))
+        return _ADDRESSES[key]
+    except NumbaError:
+        reason = _reason(USERS.pop(name).reasons)
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(f"activation: {activation} cannot be compiled: {reason}. {ALLOWED}")
+
+
+def _reason(reasons):
+    return reasons[-1]
