@@ -8,16 +8,18 @@ from dataclasses import dataclass
 class Activation:
     """A function of the preactivation, in place of a name in `activation` of an estimator.
 
-    Two are equal if their functions are the same objects. It pickles where these do: functions of a module, by reference.
+    Two are equal if their functions are the same objects. It pickles where these do: functions of a module do.
 
     Parameters
     ----------
     function : callable
-        A Python function of one number. It may use numbers and functions outside of it, arithmetic, comparisons, `if`,
-        loops, and functions of `math` and `numpy`. It is compiled by Numba; one that `numba.njit` has compiled is taken,
-        too. Without `if` and the like (but with `numpy.where`, `numpy.maximum`) it is computed in vector registers.
+        A Python function of one number, or one that `numba.njit` has compiled. It may use numbers and functions outside
+        of it, arithmetic, comparisons, `if`, loops, and functions of `math` and `numpy`. Numba compiles it at its first
+        use, and anew after any change. Without `if` and the like (but with `numpy.where`, `max`, `abs`) it is computed
+        in vector registers, which is much faster.
     derivative : callable or None, default=None
-        Its derivative, a function of the preactivation too. None: `function` is differentiated, exactly.
+        Its derivative, a function of the preactivation too. None: `function` is differentiated, exactly; where a
+        maximum, minimum or absolute value has no derivative, that of the middle is taken.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """`Dual`: a number with its derivative, that Numba takes for a number: exact differentiation, forward (Clifford, 1873).
 
 A user's function that is compiled for it gives its value and its derivative at once. Both are of one kind: scalars, or
-registers. Comparisons are by value and give a `Mask`, of which one of registers cannot decide an `if`; then the function
-does not compile, and another kind must be tried.
+registers. Comparisons are by value and give a `Mask`; that of registers cannot decide an `if`, and a function that has
+one compiles for scalars only.
 """
 
 import itertools
@@ -303,9 +303,7 @@ for _function, _comparison in (
 ):
     _define((_function,), 2, _compare(_comparison), result=Mask)
 _define((math.isnan, np.isnan), 1, lambda builder, dual, x: builder.fcmp_unordered("!=", x[0], x[0]), result=Mask)
-_define(
-    (np.where,), 3, lambda builder, dual, chosen, x, y: _choose(builder, chosen, x, y, dual), first=(Mask,)
-)
+_define((np.where,), 3, lambda builder, dual, chosen, x, y: _choose(builder, chosen, x, y, dual), first=(Mask,))
 
 
 def _define_logic(functions, count, emit):
@@ -328,7 +326,9 @@ def _define_logic(functions, count, emit):
         lower_builtin(function, *[Mask] * count)(lower)
 
 
-_define_logic((operator.and_, operator.iand, np.logical_and, np.bitwise_and), 2, lambda builder, x, y: builder.and_(x, y))
+_define_logic(
+    (operator.and_, operator.iand, np.logical_and, np.bitwise_and), 2, lambda builder, x, y: builder.and_(x, y)
+)
 _define_logic((operator.or_, operator.ior, np.logical_or, np.bitwise_or), 2, lambda builder, x, y: builder.or_(x, y))
 _define_logic((operator.xor, operator.ixor, np.logical_xor, np.bitwise_xor), 2, lambda builder, x, y: builder.xor(x, y))
 _define_logic((operator.invert, operator.not_, np.logical_not, np.bitwise_not), 1, lambda builder, x: builder.not_(x))

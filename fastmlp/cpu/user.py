@@ -7,9 +7,11 @@ nothing beside the block.
 import builtins
 import dis
 import hashlib
+import inspect
 import itertools
+import re
 import types as python_types
-from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from numba.core import types
@@ -55,29 +57,40 @@ def _python_function(function):
     raise ValueError(f"{function!r} is not a Python function")
 
 
-def _codes(code):
-    """Return a code object and all within it."""
-    return [code, *(inner for constant in code.co_consts if isinstance(constant, python_types.CodeType) for inner in _codes(constant))]
+@lru_cache(maxsize=1000)
+def _read(code):
+    """Return a text of a code object and all within it, the names that it takes from its module, and all names."""
+    text, outside, names = [code.co_code.hex()], {}, {*code.co_names}
+    text += [str(part) for part in (code.co_argcount, code.co_names, code.co_varnames, code.co_freevars)]
+    for instruction in dis.get_instructions(code):
+        if instruction.opname == "LOAD_GLOBAL":
+            outside[instruction.argval] = None
+    for constant in code.co_consts:
+        if isinstance(constant, python_types.CodeType):
+            inner = _read(constant)
+            text.append(inner[0])
+            outside |= dict.fromkeys(inner[1])
+            names |= inner[2]
+        else:
+            text.append(repr(constant))
+    return " ".join(text), tuple(outside), names
 
 
 def _outside(function):
     """Return what a function takes from outside, by name: of its module, and of the functions around it."""
     found = {}
-    for code in _codes(function.__code__):
-        for instruction in dis.get_instructions(code):
-            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                name = instruction.argval
-                if name in function.__globals__:
-                    found[name] = function.__globals__[name]
-                elif hasattr(builtins, name):
-                    found[name] = getattr(builtins, name)
-                else:
-                    raise ValueError(f"its name {name!r} is not defined")
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:
-            raise ValueError(f"its name {name!r} is not defined") from None
+    for name in _read(function.__code__)[1]:
+        if name in function.__globals__:
+            found[name] = function.__globals__[name]
+        elif hasattr(builtins, name):
+            found[name] = getattr(builtins, name)
+        else:
+            raise ValueError(f"its name {name!r} is not defined")
+    names = function.__code__.co_freevars
+    try:
+        found |= {name: cell.cell_contents for name, cell in zip(names, function.__closure__ or (), strict=True)}
+    except ValueError:
+        raise ValueError(f"one of its names {names} is not defined") from None
     return found
 
 
@@ -98,14 +111,12 @@ def _described(value, names, callers=()):
 
     names: those that the function around it uses, of which some are of a module.
     """
-    if isinstance(value, tuple | frozenset):
-        parts = [_described(part, names, callers) for part in value]
-        return f"({', '.join(parts if isinstance(value, tuple) else sorted(parts))})"
+    if isinstance(value, tuple):
+        return f"({', '.join(_described(part, names, callers) for part in value)})"
     if isinstance(value, PLAIN):
         return f"{type(value).__name__} {value!r}"
-    if isinstance(value, python_types.CodeType):
-        constants = _described(value.co_consts, names, callers)
-        return f"{value.co_code.hex()} {value.co_names} {value.co_varnames} {value.co_freevars} {constants}"
+    if value is print:
+        raise ValueError("it prints")
     if _of_library(value):
         return f"{getattr(value, '__module__', '')} {name_of(value)}"
     if isinstance(value, python_types.ModuleType):
@@ -119,10 +130,9 @@ def _described(value, names, callers=()):
         if function in callers:
             raise ValueError(f"{function.__name__} calls itself")
         callers = (*callers, function)
-        used = {name for code in _codes(function.__code__) for name in code.co_names}
+        text, _, used = _read(function.__code__)
         outside = [(name, _described(part, used, callers)) for name, part in _outside(function).items()]
-        defaults = _described((function.__defaults__, tuple((function.__kwdefaults__ or {}).items())), used, callers)
-        return f"function {_described(function.__code__, used, callers)} {defaults} {outside}"
+        return f"function {text} {_described(function.__defaults__, used, callers)} {outside}"
     raise ValueError(f"it uses {value!r}, but of what is outside of it, it may use numbers, tuples, and functions only")
 
 
@@ -135,6 +145,13 @@ def describe(activation: Activation) -> str:
         If it uses what this cannot tell apart.
     """
     functions = [_python_function(part) for part in (activation.function, activation.derivative) if part is not None]
+    for function in functions:
+        code = function.__code__
+        needed = code.co_argcount - len(function.__defaults__ or ())
+        if code.co_argcount == 0 or needed > 1 or code.co_kwonlyargcount > 0:
+            raise ValueError(
+                f"{function.__name__}{inspect.signature(function)} does not take one number by position only"
+            )
     return hashlib.sha256(repr([_described(function, ()) for function in functions]).encode()).hexdigest()[:32]
 
 
@@ -147,7 +164,7 @@ def _copy(function, name, numbers):
     }
     cells = tuple(python_types.CellType(outside.pop(free)) for free in function.__code__.co_freevars)
     copy = python_types.FunctionType(function.__code__, outside, function.__name__, function.__defaults__, cells)
-    copy.__kwdefaults__, copy.__module__ = function.__kwdefaults__, function.__module__
+    copy.__module__ = function.__module__
     copy.__qualname__ = f"{function.__qualname__}_{name}_{number}"
     return named_kernel(copy)
 
@@ -193,7 +210,10 @@ def _of_registers(both):
 
 
 def _of_scalars(both):
-    """Return the kernel that applies `both` to a block; the inner loop is the same for all numbers, and so are the bits."""
+    """Return the kernel that applies `both` to a block.
+
+    The inner loop has a fixed length: so the code, and with it the rounding, is the same for a number at any place.
+    """
 
     def scalars(memory, block, size, slope):
         """As `elementwise.make_activate`."""
@@ -236,7 +256,9 @@ class User:
 
         numbers = itertools.count()
         function = _copy(self.activation.function, self.name, numbers)
-        derivative = None if self.activation.derivative is None else _copy(self.activation.derivative, self.name, numbers)
+        derivative = (
+            None if self.activation.derivative is None else _copy(self.activation.derivative, self.name, numbers)
+        )
         both = named(_exact(function, derivative))
         ways = [named(_of_registers(both)), named(_of_scalars(both))]
         if derivative is not None:
@@ -245,10 +267,9 @@ class User:
 
 
 ALLOWED = (
-    "It must be a Python function of one number that returns a number, made of arithmetic, comparisons, if, loops, and "
-    "functions of math and numpy: exp, expm1, log, log1p, sqrt, tanh, sinh, cosh, sin, cos, tan, arctan, erf, abs, where, "
-    "maximum, minimum, clip and others. With a derivative, which is a function of the preactivation, too, also others that "
-    "Numba knows."
+    "Allowed is a Python function of one number that returns a number, made of arithmetic, comparisons, if, loops, "
+    "and functions of math and numpy: exp, expm1, log, log1p, sqrt, tanh, sinh, cosh, sin, cos, tan, arctan, erf, abs, "
+    "where, maximum, minimum, clip and others; beside a derivative, also others that Numba knows."
 )
 USERS = {}
 _ADDRESSES = {}
@@ -263,7 +284,7 @@ def _compile(context, user, memory):
         try:
             types.Dispatcher(way).get_call_type(context, arguments, {})
             break
-        except NumbaError as error:
+        except (NumbaError, NotImplementedError) as error:
             own.reasons.append(str(error))
     else:
         raise TypingError("no way to compile it")
@@ -311,11 +332,23 @@ def address_of(activation: Activation, dtype: np.dtype) -> int:
             _ADDRESSES[key] = compile_user(user, np.empty(0, dtype))
         return _ADDRESSES[key]
     except NumbaError:
-        reason = _reason(USERS.pop(name).reasons)
+        reason = _reason(user.reasons[-1])
     except ValueError as error:
         reason = str(error)
-    raise ValueError(f"activation: {activation} cannot be compiled: {reason}. {ALLOWED}")
+    raise ValueError(f"activation: {activation} cannot be compiled: {reason.rstrip('.')}. {ALLOWED}")
 
 
-def _reason(reasons):
-    return reasons[-1]
+def _reason(report):
+    """Return what Numba's report of an error says first, beside where it was found."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", report).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("Failed in nopython", "During:"))]
+    call = next((line.removeprefix(">>> ") for line in lines if line.startswith(">>> ")), "")
+    if call.startswith("both_parts("):
+        return f"it returns {_readable(call.removeprefix('both_parts(').rpartition(',')[0])}, not a number"
+    if "NRT required" in report:
+        return "it makes a list, an array or another object"
+    return _readable(f"{lines[0]} {call}".strip()) if lines else "Numba does not say why"
+
+
+def _readable(text):
+    return re.sub(r"dual\(float\d+\)", "number", text)

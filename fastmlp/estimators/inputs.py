@@ -73,8 +73,8 @@ def hidden_activations(activation: object, n_hidden: int) -> tuple[str | Activat
             )
     if len(activations) != n_hidden:
         raise ValueError(
-            f"activation={activations} has {len(activations)} names, but hidden_layer_sizes {n_hidden} layers: give one "
-            "name or function for each hidden layer, or one for all."
+            f"activation={activations} has {len(activations)} names, but hidden_layer_sizes {n_hidden} layers: give "
+            "one name or function for each hidden layer, or one for all."
         )
     return activations
 

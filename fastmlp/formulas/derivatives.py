@@ -1,6 +1,7 @@
 """Elementary functions with their derivatives: what the exact differentiation of a user's function is made of.
 
-Each takes a number x and returns (value, derivative), built from the formulas of `elementary` for a scalar or a register.
+Each takes a number x and returns (value, derivative). They are built from the formulas of `elementary` and
+`activations`, and serve a scalar or a register like those.
 """
 
 import math
@@ -29,7 +30,7 @@ from fastmlp.formulas.elementary import (
 
 
 def circle_series(r):
-    """Return (sin(r), cos(r)) for |r| <= pi / 4: Taylor's series, cut where its rest is below half a unit of rounding."""
+    """Return (sin(r), cos(r)) for |r| <= pi / 4: Taylor's series, cut where their rest is below a unit of rounding."""
     return np.sin(r), np.cos(r)
 
 
@@ -75,8 +76,8 @@ def _circle_series(r):
 def sine_and_cosine(x):
     """Return (sin(x), cos(x)).
 
-    By quarters of the circle, n of them taken off in three parts, the first two of few bits (Cody and Waite, 1980): exact
-    to |x| = 12,000 in float32 and 1.6e6 in float64; beyond that, with an error of some units of rounding of x.
+    n quarters of the circle are taken off in three parts, the first two of few bits (Cody and Waite, 1980): exact up to
+    |x| = 12,000 in float32 and 1.6e6 in float64. Beyond that, the error is that of x rounded by some units.
     """
     n = floor(x * constant(x, 2 / math.pi) + constant(x, 0.5))
     r = x - n * by_precision(x, 1.5703125, 1.5707963267341256)
