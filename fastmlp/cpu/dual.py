@@ -117,6 +117,7 @@ def _define(functions, count, emit, result=lambda dual: dual, first=(Dual, Mask)
 
         class Template(AbstractTemplate):
             key = function
+            prefer_literal = True  # for constant powers
 
             def generic(self, args, kws):
                 dual = dual_of(args)
@@ -196,8 +197,11 @@ def _power(builder, dual, x, y):
     zero, one = _constant(dual, 0.0), _constant(dual, 1.0)
     value, derivative = _call(builder, dual, "pow", x[0], y[0]), None
     if x[1] is not None:
-        below = _call(builder, dual, "pow", x[0], builder.fsub(y[0], one))
-        slope = builder.select(builder.fcmp_ordered("==", y[0], zero), zero, builder.fmul(y[0], below))
+        slope = builder.fmul(y[0], builder.fdiv(value, x[0]))
+        at_zero = builder.select(builder.fcmp_ordered("==", y[0], one), one, _constant(dual, math.inf))
+        small = builder.or_(builder.fcmp_ordered(">", y[0], one), builder.fcmp_ordered("==", y[0], zero))
+        at_zero = builder.select(small, zero, at_zero)
+        slope = builder.select(builder.fcmp_ordered("==", x[0], zero), at_zero, slope)
         derivative = builder.fmul(x[1], slope)
     if y[1] is not None:
         slope = builder.fmul(value, _call(builder, dual, "log", x[0]))

@@ -83,7 +83,7 @@ def sine_and_cosine(x):
     r = x - n * by_precision(x, 1.5703125, 1.5707963267341256)
     r = r - n * by_precision(x, 0.0004837512969970703, 6.077100506303966e-11)
     r = r - n * by_precision(x, 7.549789954891882e-08, 2.0222662487959506e-21)
-    r = minimum(maximum(r, constant(x, -0.7854)), constant(x, 0.7854))
+    r = minimum(maximum(r, constant(x, -1)), constant(x, 1))  # for what is so large that n is not exact
     s, c = circle_series(r)
     quarter = n - constant(x, 4) * floor(n * constant(x, 0.25))
     odd = quarter - constant(x, 2) * floor(quarter * constant(x, 0.5)) - constant(x, 0.5)
