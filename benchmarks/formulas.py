@@ -5,6 +5,7 @@ Each beside the same network with relu, log-loss and Adam, in turn: at most GOAL
 
 import argparse
 import json
+import math
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,19 @@ from fastmlp.estimators.regressor import LOSS_NAMES
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.updates import UPDATES
 
+
+def swish(z):
+    return z / (1 + math.exp(-1.5 * z))
+
+
+def snake(z):
+    return z + math.sin(z) ** 2
+
+
+def relu_by_if(z):
+    return z if z > 0 else 0
+
+
 GOAL = 1.4
 ROWS = 10_000
 BATCH = 256
@@ -25,6 +39,7 @@ BASELINE = "relu, log-loss, adam"
 CASES = {
     BASELINE: (MLPClassifier, {}),
     **{name: (MLPClassifier, {"activation": name}) for name in ACTIVATIONS if name != "relu"},
+    **{f"a user's {own.__name__}": (MLPClassifier, {"activation": own}) for own in (swish, snake, relu_by_if)},
     "squared error of classes": (MLPClassifier, {"loss": "squared_error"}),
     "hinge": (MLPClassifier, {"loss": "hinge"}),
     "label smoothing": (MLPClassifier, {"label_smoothing": 0.1}),

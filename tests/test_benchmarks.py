@@ -77,7 +77,7 @@ def test_quality():
 
 
 def test_formulas():
-    text = run("benchmarks.formulas", "--quick", "--case", "gelu", "--case", "hinge")
+    text = run("benchmarks.formulas", "--quick", "--case", "gelu", "--case", "hinge", "--case", "a user's snake")
     assert "| gelu " in text
     assert "| hinge " in text
     report = json.loads(run("benchmarks.formulas", "--quick", "--json", "--case", "huber of numbers"))

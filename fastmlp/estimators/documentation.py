@@ -6,11 +6,13 @@ from collections.abc import Callable
 PARAMETERS = """\
 hidden_layer_sizes : int or array-like of int of shape (n_layers - 2,), default=(100,)
     The number of units in each hidden layer.
-activation : str or sequence of str, default="relu"
+activation : str, callable, Activation, or sequence of these, default="relu"
     The function of the hidden units, one name for all or one for each hidden layer: "identity", "logistic", "tanh",
     "relu", "leaky_relu" (slope 0.01), "elu", "selu", "softplus", "softsign", "hard_tanh", "arctan", "gelu" (with the
     normal distribution function itself, no approximation), "silu" or "mish". The first four are scikit-learn's; the
-    first use of another one compiles the engine once more.
+    first use of another one compiles the engine once more. Or a Python function of one number, the preactivation, such
+    as ``lambda z: z * math.tanh(z)``: it is compiled, and differentiated exactly; `fastmlp.Activation` says what it may
+    do, and takes its derivative, too.
 solver : {"lbfgs", "sgd", "adam", "adamw", "nadam", "rmsprop", "adagrad"}, default="adam"
     "sgd" is gradient descent on minibatches with momentum, "adam" scales its steps by running moments of the gradient
     [3]_, "lbfgs" is a quasi-Newton method on all rows at once [5]_, good for small data. "lbfgs" computes in float64
