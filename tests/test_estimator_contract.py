@@ -80,7 +80,7 @@ def test_scikit_learn_check(estimator, check):
 
 def test_import_changes_nothing_global():
     assert fastmlp.__version__
-    assert set(fastmlp.__all__) == {"MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient"}
+    assert set(fastmlp.__all__) == {"Activation", "MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient"}
 
 
 same_as_in_scikit_learn_1_7 = pytest.mark.skipif(

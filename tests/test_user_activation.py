@@ -591,3 +591,28 @@ def test_functions_of_a_module_are_imported_by_name(monkeypatch):
     np.testing.assert_array_equal(values_and_slopes(lambda z: settings.number * z, z)[0], 3 * z)  # noqa: F821
     with pytest.raises(ValueError, match="import double by its name"):
         address_of(Activation(lambda z: settings.double(z)), np.float64)  # noqa: F821
+
+
+def with_cell(beta):
+    def function(z):
+        return math.cosh(beta * z)
+
+    def change(number):
+        nonlocal beta
+        beta = number
+
+    return function, change
+
+
+def test_another_function_of_the_same_text_is_compiled_as_it_is():
+    z = np.linspace(-1, 1, 16)
+    (first, change), (second, _) = with_cell(1.25), with_cell(1.25)
+    np.testing.assert_allclose(values_and_slopes(first, z)[0], np.cosh(1.25 * z))
+    change(0.5)
+    np.testing.assert_allclose(values_and_slopes(second, z.astype(np.float32))[0], np.cosh(1.25 * z), rtol=1e-5)
+    np.testing.assert_allclose(values_and_slopes(first, z)[0], np.cosh(0.5 * z))
+
+
+def test_dropout():
+    own, named = (classifier(activation, dropout=0.3).fit(X, y) for activation in (own_silu, "silu"))
+    np.testing.assert_allclose(own.loss_curve_, named.loss_curve_, rtol=1e-12)

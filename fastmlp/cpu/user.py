@@ -47,7 +47,7 @@ def _unbox(kind, value, c):
 
 
 def _python_function(function):
-    """Return the Python function of a compiled one, and a function that calls it for what is built in."""
+    """Return the Python function of a compiled one, and one that calls it for what is built in."""
     if isinstance(function, Dispatcher):
         return function.py_func
     if isinstance(function, python_types.BuiltinFunctionType | np.ufunc):
@@ -272,7 +272,7 @@ ALLOWED = (
     "where, maximum, minimum, clip and others; beside a derivative, also others that Numba knows."
 )
 USERS = {}
-_ADDRESSES = {}
+_OUTCOMES = {}  # the address of what compiled, or why it does not
 
 
 @intrinsic
@@ -284,7 +284,7 @@ def _compile(context, user, memory):
         try:
             types.Dispatcher(way).get_call_type(context, arguments, {})
             break
-        except (NumbaError, NotImplementedError) as error:
+        except Exception as error:  # Numba raises errors of all kinds for what it cannot compile
             own.reasons.append(str(error))
     else:
         raise TypingError("no way to compile it")
@@ -326,16 +326,21 @@ def address_of(activation: Activation, dtype: np.dtype) -> int:
     """
     try:
         name = describe(activation)
-        key = (name, np.dtype(dtype))
-        if key not in _ADDRESSES:
-            user = USERS.setdefault(name, User(activation, name))
-            _ADDRESSES[key] = compile_user(user, np.empty(0, dtype))
-        return _ADDRESSES[key]
-    except NumbaError:
-        reason = _reason(user.reasons[-1])
     except ValueError as error:
-        reason = str(error)
-    raise ValueError(f"activation: {activation} cannot be compiled: {reason.rstrip('.')}. {ALLOWED}")
+        outcome = str(error)
+    else:
+        key = (name, np.dtype(dtype))
+        if key not in _OUTCOMES:
+            # not one of the same name from before, whose numbers outside may have changed since
+            user = USERS[name] = User(activation, name)
+            try:
+                _OUTCOMES[key] = compile_user(user, np.empty(0, dtype))
+            except NumbaError:
+                _OUTCOMES[key] = _reason(user.reasons[-1])
+        outcome = _OUTCOMES[key]
+    if isinstance(outcome, str):
+        raise ValueError(f"activation: {activation} cannot be compiled: {outcome.rstrip('.')}. {ALLOWED}")
+    return outcome
 
 
 def _reason(report):
