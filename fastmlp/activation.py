@@ -36,7 +36,7 @@ class Activation:
     Activation(snake)
     >>> X = [[0.1 * i] for i in range(60)]
     >>> y = [math.sin(2 * x) for (x,) in X]
-    >>> model = MLPRegressor((10,), activation=snake, solver="lbfgs", random_state=0, max_iter=1000, tol=1e-3)
+    >>> model = MLPRegressor(activation=snake, solver="lbfgs", tol=1e-3, max_iter=1000, random_state=0)
     >>> model.fit(X, y).score(X, y) > 0.99
     True
     """
