@@ -188,13 +188,12 @@ def test_values_and_exact_derivatives(name):
 def test_only_what_the_number_decides_is_not_computed_in_registers(name):
     activation = Activation(SMOOTH[name])
     registers, scalars = User(activation, f"test {name}").ways()
-    memory = types.Array(types.float32, 1, "C")
     if name in ("series", "branches"):
         with pytest.raises(TypingError, match="bool"):
-            registers.compile(block_arguments(memory))
+            registers.compile(block_arguments(types.float32))
     else:
-        registers.compile(block_arguments(memory))
-    scalars.compile(block_arguments(memory))
+        registers.compile(block_arguments(types.float32))
+    scalars.compile(block_arguments(types.float32))
 
 
 def given_tanh(z):
@@ -616,3 +615,14 @@ def test_another_function_of_the_same_text_is_compiled_as_it_is():
 def test_dropout():
     own, named = (classifier(activation, dropout=0.3).fit(X, y) for activation in (own_silu, "silu"))
     np.testing.assert_allclose(own.loss_curve_, named.loss_curve_, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("each_engine")
+def test_input_gradient_and_hidden_layer():
+    own, named = (classifier(("tanh", activation), max_iter=5).fit(X, y) for activation in (own_silu, "silu"))
+    np.testing.assert_allclose(own.input_gradient(X), named.input_gradient(X), rtol=1e-7)
+    np.testing.assert_allclose(own.transform(X), named.transform(X), rtol=1e-7)
+
+
+def test_check_gradient():
+    assert fastmlp.check_gradient(classifier((with_helper, Activation(own_silu))), X, y) < 1e-6

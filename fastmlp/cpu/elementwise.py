@@ -7,28 +7,35 @@ import math
 
 from numba.core import types
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 
 from fastmlp.cpu.compile import kernel
 from fastmlp.cpu.lanes import load, repeat, store, width
 
 
-def block_arguments(memory):
+def block_arguments(scalar):
     """Return the Numba types that a kernel at an address takes: (memory, block, size, slope)."""
-    return (memory, types.intp, types.intp, types.intp)
+    return (types.Array(scalar, 1, "C"), types.intp, types.intp, types.intp)
 
 
 @intrinsic
 def call_at(context, address, memory, block, size, slope):
     """Run the kernel at an address, as `activate`; return whether it failed."""
-    arguments = block_arguments(memory)
+    arguments = block_arguments(memory.dtype)
 
     def codegen(ctx, builder, sig, args):
+        # all that the kernel is told of the memory is where it begins: it may be a matrix here
+        flat = make_array(arguments[0])(ctx, builder)
+        size = ctx.get_constant(types.intp, memory.dtype.bitwidth // 8)
+        data = make_array(memory)(ctx, builder, args[1]).data
+        populate_array(flat, data, [args[3]], [size], size, None)
+        address, args = args[0], [flat._getvalue(), *args[2:]]
         kind = ctx.call_conv.get_function_type(types.none, arguments)
-        function = builder.inttoptr(args[0], kind.as_pointer())
-        status, _ = ctx.call_conv.call_function(builder, function, types.none, arguments, args[1:])
+        function = builder.inttoptr(address, kind.as_pointer())
+        status, _ = ctx.call_conv.call_function(builder, function, types.none, arguments, args)
         return status.is_error
 
-    return types.boolean(types.intp, *arguments), codegen
+    return types.boolean(types.intp, memory, *arguments[1:]), codegen
 
 
 def by_code(kernels):

@@ -279,7 +279,7 @@ _OUTCOMES = {}  # the address of what compiled, or why it does not
 def _compile(context, user, memory):
     """Return the address of the compiled kernel of a block."""
     own = USERS[user.activation]
-    arguments = block_arguments(memory)
+    arguments = block_arguments(memory.dtype)
     for way in own.ways():
         try:
             types.Dispatcher(way).get_call_type(context, arguments, {})
