@@ -9,11 +9,13 @@ Each module is one subject, in the order of a lecture. It is text with examples,
 `activations`             saturating and not: vanishing gradients, dead units, self-normalising networks
 `representation`          the universal representation theorem, as a network that is built, not trained
 `losses`                  which error to minimise: outliers, quantiles, counts, margins, wrong labels
-`gradient_descent`        stochastic, on minibatches, on all rows at once; the learning rate
+`backpropagation`         the chain rule layer by layer; whether a gradient is right; what a network looks at
+`gradient_descent`        stochastic, on minibatches, on all rows at once; the learning rate and its schedules
 `optimizers`              momentum, Nesterov's, Adam and its kin, L-BFGS
 `initialisation`          why weights begin at random, and how large
 `data_preparation`        splitting, shuffling, centring, scaling, columns of words, and leaks
-`training_curves`         following training and test loss: overfitting, underfitting, early stopping
+`training_curves`         following training and validation loss: overfitting, early stopping, streams
+`regularisation`          penalties, dropout, changed rows: not to learn the faults of data by heart
 `hyperparameters`         which to tune, on a grid, at random, and on subsets
 `data_and_performance`    how much more data would help
 ========================  ============================================================================

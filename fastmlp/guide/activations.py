@@ -23,7 +23,7 @@ The gradient that vanishes
 The error of the first layer comes from the last by the chain rule, and each layer between multiplies it by a slope.
 With eight factors of one fourth or less, little is left [1]_. Let us measure it. A step of plain gradient descent is
 minus the learning rate times the gradient; so the difference that one step makes, divided by the learning rate, shows
-the gradient of each layer.
+the gradient of each layer. (More of the chain rule: `fastmlp.guide.backpropagation`.)
 
 >>> from sklearn.datasets import load_digits
 >>> from fastmlp import MLPClassifier

@@ -108,8 +108,8 @@ What the network looks at
 -------------------------
 Go on with the way back, through the first weights, and it ends at the inputs: how each feature moves the output of a
 row. `input_gradient` gives that, for a class of your choice or the predicted one, before the softmax: a *saliency map*
-[4]_. Below is the mean map of the zero, among all handwritten digits. In its middle, where a zero has its hole, ink
-speaks against it (-); on the ring around it, ink speaks for it (+).
+[4]_. Below is the mean map of the zero, for all handwritten digits: the two middle rows of pixels in one, without the
+margins. In the middle, where a zero has its hole, ink speaks against it (-); left and right, ink speaks for it (+).
 
 >>> import warnings
 >>> from sklearn.exceptions import ConvergenceWarning
@@ -119,19 +119,19 @@ speaks against it (-); on the ring around it, ink speaks for it (+).
 >>> X_train, X_test, y_train, y_test = train_test_split(images / 16, digits, stratify=digits, random_state=0)
 >>> model = MLPClassifier((50,), alpha=1, learning_rate_init=0.01, max_iter=50, random_state=0).fit(X_train, y_train)
 >>> zero = model.input_gradient(X_test, output=0).mean(axis=0).reshape(8, 8)
->>> for row in zero[2:6]:  # four rows of pixels in the middle
-...     print("".join("+" if slope > 0.3 else "-" if slope < -0.3 else "." for slope in row))
+>>> print("".join("+" if slope > 0 else "-" for slope in zero[3:5, 1:7].mean(axis=0)))
+++--++
 
-Pixels that are empty in all pictures get no gradient, and the penalty takes what their initial weights were: the network
-does not look at them.
+The weights of pixels that are empty in all pictures get no gradient, and the penalty takes them to zero: the network
+does not look there.
 
 >>> saliency = model.input_gradient(X_test)
 >>> bool(np.abs(saliency[:, X_train.max(axis=0) == 0]).max() < 1e-3)
 True
 
-The gradient says what a small change does, not what matters on the whole. And it finds changes that nobody would make by
-chance. Noise that moves each pixel by a fifth of the scale, up or down at random, hardly disturbs the network. The
-same amount, each pixel against the gradient, makes most of the answers wrong [5]_.
+The gradient says what a small change does, not what matters on the whole. And it finds changes that chance never
+makes. Noise that moves each pixel by a fifth of the scale, up or down at random, hardly disturbs the network. The same
+amount, each pixel against the gradient, makes most of the answers wrong [5]_.
 
 >>> noise = np.random.default_rng(0).choice([-0.2, 0.2], X_test.shape)
 >>> against = -0.2 * np.sign(saliency)

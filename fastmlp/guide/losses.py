@@ -97,7 +97,8 @@ Label smoothing
 ---------------
 With the target 1 for the right class the log-loss is never content, for no softmax reaches 1: the weights grow and
 grow, and the network is nearly certain also where it is wrong. Label smoothing [4]_ takes a little from the right
-class and shares it out among all: 0.1, with ten classes, makes the target 0.91. That tempers the probabilities.
+class and shares it out among all: 0.1, with ten classes, makes the target 0.91. That tempers the probabilities. (What
+it does against wrong labels, beside other means: `fastmlp.guide.regularisation`.)
 
 >>> plain = MLPClassifier(**settings).fit(X_train, y_train)
 >>> smooth = MLPClassifier(label_smoothing=0.1, **settings).fit(X_train, y_train)
