@@ -84,6 +84,14 @@ What leaves the answer as it is makes new rows of old ones: a digit that is move
 >>> model.fit(np.concatenate([X_train, *moved]), np.tile(y_train, 5)).score(X_test, y_test) > alone
 True
 
+Half the memory
+---------------
+`X.astype("float32")` halves the memory, and often the time of training: there is room for twice the rows. Its seven
+digits are enough for nearly all networks. Weights and predictions are float32 then.
+
+>>> model.fit(X_train.astype("float32"), y_train).coefs_[0].dtype
+dtype('float32')
+
 Draw it
 -------
 With matplotlib (`pip install 'fastmlp[plots]'`), scikit-learn draws the curve with the scatter between folds.

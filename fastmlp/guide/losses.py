@@ -110,6 +110,24 @@ it does against wrong labels, beside other means: `fastmlp.guide.regularisation`
 usual certainty 1.0, at least 95 % right: True
 usual certainty 0.9, at least 95 % right: True
 
+Rare classes
+------------
+One row in twenty is of the class that matters. To call hardly any row so costs little; so most of the rare ones are
+missed. `class_weight="balanced"` multiplies the loss of each row, so that all classes weigh the same together. More of
+the rare ones are found, and more of the others are called rare by mistake: whether that is better is for you to say, by
+{class: weight}. The probabilities are then those of a world with such classes, and no longer shares of rows.
+
+>>> rare = (rng.random(8000) < 0.05).astype(int)
+>>> signs = rng.normal(size=(8000, 2)) + 1.2 * rare[:, np.newaxis]
+>>> for class_weight in (None, "balanced"):
+...     model = MLPClassifier((10,), class_weight=class_weight, learning_rate_init=0.01, tol=1e-3, random_state=0)
+...     right = model.fit(signs[:4000], rare[:4000]).predict(signs[4000:]) == rare[4000:]
+...     certainty = model.predict_proba(signs[4000:])[:, 1].mean()
+...     print(f"{class_weight}: finds most: {right[rare[4000:] == 1].mean() > 0.6}", end=", ")
+...     print(f"accuracy above 90 %: {right.mean() > 0.9}, mean probability below 0.1: {certainty < 0.1}")
+None: finds most: False, accuracy above 90 %: True, mean probability below 0.1: True
+balanced: finds most: True, accuracy above 90 %: False, mean probability below 0.1: False
+
 The loss and the output layer
 -----------------------------
 Each loss brings the activation of the output layer. Where the two belong together, the error that goes back through the
