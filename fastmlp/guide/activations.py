@@ -125,6 +125,19 @@ The names may differ from layer to layer.
 >>> MLPClassifier((20, 10), ("relu", "tanh"), max_iter=5, random_state=0).fit(X, y).n_layers_
 4
 
+Your own
+--------
+A Python function of one number will do. It is compiled, and its derivative is found by exact differentiation, so that
+you write the function and no more.
+
+>>> import math
+>>> from fastmlp import check_gradient
+>>> def bump(z):
+...     return z * math.exp(-z * z / 2)
+>>> model = MLPClassifier((20, 10), (bump, "tanh"), max_iter=5, random_state=0).fit(X, y)
+>>> check_gradient(model, X, y) < 1e-5
+True
+
 The output layer's activation is not yours to choose: it belongs to the loss (see `fastmlp.guide.losses`).
 
 References
