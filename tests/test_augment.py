@@ -102,7 +102,6 @@ def test_search_over_augmentations():
         ({"augment": {"jitter": 0.1}}, csr_array(X), ValueError, "augment=.* needs dense X, got a sparse matrix"),
         ({"augment": {"mixup": 0.1}, "loss": "hinge"}, X, ValueError, "augment=.* mixes labels, .* loss='hinge'"),
     ],
-    ids=str,
 )
 def test_errors_name_both_sides(settings, rows, error, message):
     model = classifier().fit(X, y).set_params(**settings)

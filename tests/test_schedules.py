@@ -172,7 +172,6 @@ def test_unscaled_penalty_is_the_scaled_one_times_the_rows(solver):
         ({"learning_rate_decay": 1.5}, "'learning_rate_decay' parameter"),
         ({"decay_epochs": 0}, "'decay_epochs' parameter"),
     ],
-    ids=str,
 )
 def test_errors_name_both_sides(settings, message):
     model = classifier().fit(X, y).set_params(**settings)
