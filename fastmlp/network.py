@@ -1,6 +1,6 @@
 """An architecture as data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -63,11 +63,14 @@ class Augmentation(NamedTuple):
     mixup : float, default=0.0
         The parameter of the Beta distribution that says how much of a row is mixed with its neighbour in the batch;
         0.0 for no mixing.
+    function : callable or None, default=None
+        A user's change of a row: function(row, uniform), with a random number between 0 and 1 for each feature.
     """
 
     jitter: float = 0.0
     drop_features: float = 0.0
     mixup: float = 0.0
+    function: Callable | None = None
 
     def parts(self, seed: int, first_step: int, n_steps: int) -> np.ndarray:
         """Return which part of a row stays its own in each step, of shape (n_steps,)."""

@@ -187,6 +187,11 @@ class Engine:
             blocks = [np.arange(start, min(start + BLOCK_ROWS, len(rows))) for start in range(0, len(rows), BLOCK_ROWS)]
             neighbour = np.concatenate([np.roll(block, -1) for block in blocks])
             X, targets, weight = (own * values + (1 - own) * values[neighbour] for values in (X, targets, weight))
+        if self.augmentation.function is not None:
+            X = X.astype(self.dtype)
+            uniform = uniform_numbers(self.seed, step, (1 << 32) + 2, X.shape).astype(self.dtype)
+            for row, numbers in zip(X, uniform, strict=True):
+                getattr(self.augmentation.function, "py_func", self.augmentation.function)(row, numbers)
         if self.augmentation.jitter > 0:
             X = X + self.augmentation.jitter * ndtri(uniform_numbers(self.seed, step, 1 << 32, X.shape))
         if self.augmentation.drop_features > 0:

@@ -1,10 +1,14 @@
 """Rows that are changed as they are gathered for a step."""
 
 import copy
+import pickle
 
+import conftest
+import numba
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.model_selection import GridSearchCV
 
@@ -84,6 +88,72 @@ def test_held_out_rows_stay_as_they_are():
     assert all(score == scores[0] for score in scores)
 
 
+SHIFT = 2
+
+
+def move_cyclically(row, uniform):
+    """Move all features by one place in half of the rows, without a further array."""
+    if uniform[0] < 0.5:
+        last = row[-1]
+        for i in range(row.size - 1, 0, -1):
+            row[i] = row[i - 1]
+        row[0] = last
+
+
+def add_noise(row, uniform):
+    for i in range(row.size):
+        row[i] += SHIFT * (uniform[i] - 0.5)
+
+
+def count_features(row, uniform):
+    row[0] = 0
+    for _ in range(row.size):
+        row[0] += uniform.size
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_features", [1, 7, 8, 17, 33])
+@pytest.mark.parametrize("function", [move_cyclically, add_noise, numba.njit(add_noise)], ids=["move", "noise", "njit"])
+def test_function_of_ones_own_against_the_reference(function, n_features, dtype, monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(300, n_features)).astype(dtype)
+    wanted = rows[:, 0].astype(np.float64)
+    settings = {"hidden_layer_sizes": (5,), "activation": "tanh", "batch_size": 60, "max_iter": 3, "random_state": 0}
+    model = fastmlp.MLPRegressor(**settings, augment={"function": function, "jitter": 0.1})
+    ours = [model.set_params(n_threads=n_threads).fit(rows, wanted).loss_curve_ for n_threads in (1, 2)]
+    assert ours[0] == ours[1]
+    conftest.use_reference(monkeypatch)
+    rtol = 1e-10 if dtype == np.float64 else 1e-4
+    np.testing.assert_allclose(ours[0], model.fit(rows, wanted).loss_curve_, rtol=rtol)
+
+
+@pytest.mark.usefixtures("each_engine")
+def test_function_sees_whole_rows():
+    """With nothing else left of the features, the first one is the square of their number."""
+    rows = np.random.default_rng(0).normal(size=(40, 5))
+    settings = {"hidden_layer_sizes": (), "solver": "sgd", "learning_rate_init": 1e-300, "max_iter": 1, "alpha": 0}
+    plain = fastmlp.MLPRegressor(**settings, random_state=0).fit(rows, np.zeros(40))
+    rows[:, 0] = 25
+    expected = (plain.predict(rows) ** 2).mean() / 2
+    model = fastmlp.MLPRegressor(**settings, random_state=0, augment=count_features).fit(rows, np.zeros(40))
+    assert model.loss_ == pytest.approx(expected, rel=1e-12)
+
+
+def test_function_with_other_changes_and_in_pickles():
+    model = classifier(augment={"function": add_noise, "mixup": 0.2, "drop_features": 0.1}, max_iter=20).fit(X, y)
+    again = clone(pickle.loads(pickle.dumps(model))).fit(X, y)
+    assert again.loss_curve_ == model.loss_curve_
+    assert model.score(X, y) > 0.8
+
+
+def test_function_that_raises_ends_the_fit():
+    def fails(row, uniform):
+        if uniform[0] < 0.5:
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="non-finite"):
+        classifier(augment=fails).fit(X, y)
+
+
 def test_search_over_augmentations():
     grid = {"augment": [None, {"jitter": 0.1}, {"mixup": 0.2}]}
     assert GridSearchCV(classifier(max_iter=5), grid, cv=2, error_score="raise").fit(X, y).best_score_ > 0.5
@@ -97,6 +167,14 @@ def test_search_over_augmentations():
         ({"augment": {"drop_features": 1}}, X, ValueError, r"augment\['drop_features'\] must be .* in \(0, 1\), got 1"),
         ({"augment": {"mixup": np.inf}}, X, ValueError, r"augment\['mixup'\] must be finite"),
         ({"augment": {"mixup": "a"}}, X, TypeError, r"augment\['mixup'\] must be a number, got 'a'"),
+        ({"augment": {"function": 3}}, X, TypeError, r"augment\['function'\] must be a function of two arrays, got 3"),
+        (
+            {"augment": lambda row: None},
+            X,
+            ValueError,
+            "augment: <lambda> cannot be compiled: .* two arrays by position",
+        ),
+        ({"augment": lambda row, uniform: np.sort(row)}, X, ValueError, "augment: <lambda> cannot be compiled"),
         ({"augment": "jitter"}, X, ValueError, "'augment' parameter of MLPClassifier must be"),
         ({"augment": {"jitter": 0.1}, "solver": "lbfgs"}, X, ValueError, "solver='lbfgs' has no augment"),
         ({"augment": {"jitter": 0.1}}, csr_array(X), ValueError, "augment=.* needs dense X, got a sparse matrix"),

@@ -23,7 +23,7 @@ import fastmlp
 from fastmlp import Activation
 from fastmlp.cpu import Engine
 from fastmlp.cpu.elementwise import block_arguments, call_at
-from fastmlp.cpu.user import User, address_of
+from fastmlp.cpu.user import UserActivation, address_of
 from fastmlp.network import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -187,7 +187,7 @@ def test_values_and_exact_derivatives(name):
 @pytest.mark.parametrize("name", ["masks", "series", "branches", "loop"])
 def test_only_what_the_number_decides_is_not_computed_in_registers(name):
     activation = Activation(SMOOTH[name])
-    registers, scalars = User(activation, f"test {name}").ways()
+    registers, scalars = UserActivation((activation.function,), f"test {name}").ways()
     if name in ("series", "branches"):
         with pytest.raises(TypingError, match="bool"):
             registers.compile(block_arguments(types.float32))

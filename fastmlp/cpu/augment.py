@@ -1,18 +1,22 @@
-"""Changes to the rows of a step as they are gathered: noise, features left out, rows mixed with each other."""
+"""Changes to the rows of a step as they are gathered: noise, features left out, mixed rows, users' own."""
+
+import math
 
 import numpy as np
 from numba import types
 from numba.extending import overload
 
 from fastmlp.cpu.compile import OPTIONS, kernel
-from fastmlp.cpu.dropout import fill_uniform
+from fastmlp.cpu.dropout import MOST_UNITS, fill_uniform
+from fastmlp.cpu.elementwise import call_at
 from fastmlp.cpu.lanes import keep_first, load, load_first, repeat, store, store_first, width
-from fastmlp.cpu.layout import ERROR, HEAD, INPUT, INPUTS, OWN_TARGETS, OWN_WEIGHTS, ROW_STRIDE
+from fastmlp.cpu.layout import CHANGE, ERROR, HEAD, INPUT, INPUTS, OWN_TARGETS, OWN_WEIGHTS, ROW_STRIDE, SCRATCH
 from fastmlp.cpu.multiply import parts_of
 from fastmlp.formulas.elementary import where_positive
-from fastmlp.formulas.random import normal_quantile, random_bits
+from fastmlp.formulas.random import normal_quantile, random_bits, uniform
 
-JITTER_STREAM, DROP_STREAM = np.uint64(1 << 32), np.uint64((1 << 32) + 1)  # hidden layers have those from 0 on
+# hidden layers have those from 0 on
+JITTER_STREAM, DROP_STREAM, CHANGE_STREAM = (np.uint64((1 << 32) + i) for i in range(3))
 
 
 @kernel
@@ -64,33 +68,57 @@ def change_features(memory, plan, span, first_row, key, jitter, dropped):
                 store(memory, start + i, kept)
 
 
-def augment(memory, plan, X, targets, weights, order, span, first_row, key, changes):
-    """Change the gathered rows span[0] to span[1]; changes: (part that stays a row's own, jitter, part dropped).
+@kernel
+def change_rows(memory, plan, span, first_row, key, thread):
+    """Take each of the rows span[0] to span[1] out of its panels, to a user's function, and back.
 
-    CSR rows are not gathered and stay as they are.
+    A row whose function raises an exception becomes NaN.
+    """
+    lanes, features, place = width(memory), plan[HEAD + INPUTS], plan[HEAD + INPUT]
+    start = plan[SCRATCH] + thread * 2 * features
+    scratch = memory[start : start + 2 * features]
+    stream = random_bits(key, CHANGE_STREAM)
+    for row in range(span[0], span[1]):
+        count = np.uint64(first_row + row) * MOST_UNITS
+        for feature in range(features):
+            scratch[feature] = memory[place + feature // lanes * plan[ROW_STRIDE] + row * lanes + feature % lanes]
+            scratch[features + feature] = uniform(stream, count + np.uint64(feature))
+        failed = call_at(plan[CHANGE], scratch, 0, 2 * features, features)
+        for feature in range(features):
+            value = scratch[feature] * math.nan if failed else scratch[feature]
+            memory[place + feature // lanes * plan[ROW_STRIDE] + row * lanes + feature % lanes] = value
+
+
+def augment(memory, plan, X, targets, weights, order, span, chance, changes):
+    """Change the gathered rows span[0] to span[1].
+
+    chance: (first row of the block in its batch, key of the step's random numbers, thread); changes: (part that stays a
+    row's own, jitter, part dropped). CSR rows are not gathered and stay as they are.
     """
 
 
 @overload(augment, jit_options=OPTIONS)
-def _augment(memory, plan, X, targets, weights, order, span, first_row, key, changes):
+def _augment(memory, plan, X, targets, weights, order, span, chance, changes):
     if isinstance(X, types.BaseTuple):
-        return lambda memory, plan, X, targets, weights, order, span, first_row, key, changes: None
+        return lambda memory, plan, X, targets, weights, order, span, chance, changes: None
 
-    def change(memory, plan, X, targets, weights, order, span, first_row, key, changes):
+    def change(memory, plan, X, targets, weights, order, span, chance, changes):
         if plan[OWN_TARGETS] > 0:
             mix_rows(memory, plan, X, targets, weights, order, span, changes[0])
+        if plan[CHANGE] != 0:
+            change_rows(memory, plan, span, chance[0], chance[1], chance[2])
         if changes[1] > 0.0 or changes[2] > 0.0:
-            change_features(memory, plan, span, first_row, key, changes[1], changes[2])
+            change_features(memory, plan, span, chance[0], chance[1], changes[1], changes[2])
 
     return change
 
 
 @kernel
-def augment_rows(memory, plan, X, targets, weights, order, span, first_row, key, changes):
+def augment_rows(memory, plan, X, targets, weights, order, span, chance, changes):
     """As `augment`, for a program that has it."""
-    augment(memory, plan, X, targets, weights, order, span, first_row, key, changes)
+    augment(memory, plan, X, targets, weights, order, span, chance, changes)
 
 
 @kernel
-def keep_rows(memory, plan, X, targets, weights, order, span, first_row, key, changes):
+def keep_rows(memory, plan, X, targets, weights, order, span, chance, changes):
     """Nothing: for a program without augmentation."""

@@ -16,10 +16,11 @@ def encode(
     dense_input: bool,
     training: bool = True,
     target_columns: int = 0,
+    change: int = 0,
     to_inputs: bool = False,
 ) -> Layout:
     """Return the layout of a network with the codes of its activations and its loss."""
-    layout = Layout(network, dtype, rows, n_threads, dense_input, training, target_columns, to_inputs)
+    layout = Layout(network, dtype, rows, n_threads, dense_input, training, target_columns, change, to_inputs)
     program = program_of(network)
     layout.layers[:-1, ACTIVATION] = [code_of(program, own, dtype) for own in network.activations[:-1]]
     layout.plan[LOSS] = program.loss_codes[network.loss]

@@ -93,6 +93,11 @@ class Engine:
         self._n_rows = X.shape[0]
         self._capacity = min(self._n_rows, BLOCK_ROWS)
         columns = targets.shape[1] if augmentation.mixup > 0 else 0
+        change = 0
+        if augmentation.function is not None:
+            from fastmlp.cpu.user import address_of_change  # here, for who needs it not should not wait for it
+
+            change = address_of_change(augmentation.function, self.dtype)
         self._layout = encode(
             self.network,
             self.dtype,
@@ -100,6 +105,7 @@ class Engine:
             self.n_threads,
             isinstance(X, np.ndarray),
             target_columns=columns,
+            change=change,
         )
         order = np.append(np.empty(self._n_rows, dtype=np.int64), np.arange(BLOCK_ROWS))
         self._order = order[: self._n_rows]

@@ -43,9 +43,11 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     TILES,
     OWN_TARGETS,
     OWN_WEIGHTS,
+    CHANGE,
+    SCRATCH,
     GROUPS,
     HEAD,
-) = range(18)
+) = range(20)
 # the record of a layer: seven fields of the product of its forward pass, the same seven of its backward pass, and more
 (
     INPUTS,
@@ -110,7 +112,7 @@ class Layout:
     all threads work on one block of rows. To predict (`training` false), each has a block of its own, and there is
     place for the parameters and activations only, which hold no numbers yet; with `to_inputs` there is place for errors
     too, back to the inputs. With `target_columns`, there is place for targets and weights of a block's rows, for rows
-    that are mixed.
+    that are mixed; with `change`, the address of a user's change of rows, for a row of each thread.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class Layout:
         dense_input: bool = True,
         training: bool = True,
         target_columns: int = 0,
+        change: int = 0,
         to_inputs: bool = False,
     ):
         self.network, self.dtype, self.lanes = network, np.dtype(dtype), lanes_of(dtype)
@@ -154,6 +157,8 @@ class Layout:
             if target_columns > 0:
                 head[OWN_TARGETS] = self._take(target_columns * BLOCK_ROWS)
                 head[OWN_WEIGHTS] = self._take(BLOCK_ROWS)
+            if change != 0:
+                head[CHANGE], head[SCRATCH] = change, self._take(n_threads * 2 * network.widths[0])
         self._take(self.lanes * self.lanes)  # what reads several rows at once may read beyond the end
         head[GROUPS] = HEAD + len(records) * FIELDS
         self.plan = np.array([*head, *chain.from_iterable(records), *accumulate(network.groups)], dtype=np.int64)

@@ -150,12 +150,12 @@ def backward_rows(program, memory, plan, span):
 def train_rows(program, memory, row_losses, plan, X, targets, weights, orders, span, chance, changes, parameter):
     """Run phase A for rows span[0] to span[1] of a block: activations, row losses and errors, all left in the buffers.
 
-    orders: (of the block's rows in the data, the numbers from 0 on); chance: (first row of the block in its batch, key
-    of the step's random numbers); changes: as for `augment`.
+    orders: (of the block's rows in the data, the numbers from 0 on); chance, changes: as for
+    `augment`.
     """
     order = orders[0]
     first_layer(memory, plan, HEAD, X, order, span)
-    program.augment(memory, plan, X, targets, weights, order, span, chance[0], chance[1], changes)
+    program.augment(memory, plan, X, targets, weights, order, span, chance, changes)
     forward_rows(program, memory, plan, span, chance[0], chance[1])
     if plan[OWN_TARGETS] > 0:
         targets = memory[plan[OWN_TARGETS] : plan[OWN_WEIGHTS]]

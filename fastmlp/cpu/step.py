@@ -131,7 +131,7 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
         rows = min(BLOCK_ROWS, last - start)
         block_order = order[start : start + rows]
         span = (chunk_edge(rows, team, thread), chunk_edge(rows, team, thread + 1))
-        orders, chance, parameter = (block_order, places), (start - first, key), numbers[LOSS_PARAMETER]
+        orders, chance, parameter = (block_order, places), (start - first, key, thread), numbers[LOSS_PARAMETER]
         train_rows(program, memory, row_losses, plan, X, targets, weights, orders, span, chance, changes, parameter)
         if not apart:
             if thread == 0:

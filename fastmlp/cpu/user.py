@@ -1,4 +1,4 @@
-"""Users' own activations: compiled each on its own, and called by the engine at an address.
+"""Users' own functions: compiled each on its own, and called by the engine at an address.
 
 So a new function does not compile the engine anew. The engine calls it for a block of numbers at once, which costs
 nothing beside the block.
@@ -11,6 +11,7 @@ import inspect
 import itertools
 import re
 import types as python_types
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -31,7 +32,7 @@ LIBRARIES = ("math", "numpy", "scipy", "numba", "builtins")  # what is in them d
 
 
 class UserType(types.Type):
-    """The Numba type of a user's activation; only a name, so that Numba can keep compiled code under it."""
+    """The Numba type of a user's functions; only a name, so that Numba can keep compiled code under it."""
 
     def __init__(self, name):
         self.activation = name
@@ -136,23 +137,24 @@ def _described(value, names, callers=()):
     raise ValueError(f"it uses {value!r}, but of what is outside of it, it may use numbers, tuples, and functions only")
 
 
-def describe(activation: Activation) -> str:
-    """Return a name for the compiled code of an activation, which no other one has.
+def describe(functions: tuple[Callable, ...], kind: type) -> str:
+    """Return a name for the compiled code of a `kind` of `User` with these functions, which no other code has.
 
     Raises
     ------
     ValueError
-        If it uses what this cannot tell apart.
+        If they use what this cannot tell apart, or do not take the arguments of that kind.
     """
-    functions = [_python_function(part) for part in (activation.function, activation.derivative) if part is not None]
+    functions = [_python_function(function) for function in functions]
     for function in functions:
         code = function.__code__
         needed = code.co_argcount - len(function.__defaults__ or ())
-        if code.co_argcount == 0 or needed > 1 or code.co_kwonlyargcount > 0:
+        if not needed <= kind.n_arguments <= code.co_argcount or code.co_kwonlyargcount > 0:
             raise ValueError(
-                f"{function.__name__}{inspect.signature(function)} does not take one number by position only"
+                f"{function.__name__}{inspect.signature(function)} does not take {kind.arguments} by position only"
             )
-    return hashlib.sha256(repr([_described(function, ()) for function in functions]).encode()).hexdigest()[:32]
+    described = [kind.__name__, *(_described(function, ()) for function in functions)]
+    return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
 
 
 def _copy(function, name, numbers):
@@ -228,14 +230,14 @@ def _of_scalars(both):
 
 
 class User:
-    """A user's activation and the ways to compile it.
+    """A user's functions and the ways to compile them.
 
     Parameters
     ----------
-    activation : Activation
-        The functions.
+    functions : tuple of callable
+        One or two.
     name : str
-        What `describe` returns for it.
+        What `describe` returns for them.
 
     Attributes
     ----------
@@ -243,34 +245,60 @@ class User:
         Why the ways that were tried so far do not compile.
     """
 
-    def __init__(self, activation: Activation, name: str):
+    def __init__(self, functions: tuple[Callable, ...], name: str):
         self._numba_type_ = UserType(name)
-        self.activation, self.name, self.reasons = activation, name, []
+        self.functions, self.name, self.reasons = functions, name, []
+
+    def copies(self):
+        """Return the functions compiled, under names of their own."""
+        numbers = itertools.count()
+        return [_copy(function, self.name, numbers) for function in self.functions]
+
+    def named(self, function):
+        """Compile a kernel under a name of its own."""
+        function.__qualname__ += f"_{self.name}"
+        return named_kernel(function)
+
+
+class UserActivation(User):
+    """An activation, and its derivative where that is given."""
+
+    n_arguments, arguments = 1, "one number"
+    allowed = (
+        "Allowed is a Python function of one number that returns a number, made of arithmetic, comparisons, if, loops, "
+        "and functions of math and numpy: exp, expm1, log, log1p, sqrt, tanh, sinh, cosh, sin, cos, tan, arctan, erf, "
+        "abs, where, maximum, minimum, clip and others; beside a derivative, also others that Numba knows."
+    )
 
     def ways(self):
         """Return kernels of a block, the fastest first."""
-
-        def named(function):
-            function.__qualname__ += f"_{self.name}"
-            return named_kernel(function)
-
-        numbers = itertools.count()
-        function = _copy(self.activation.function, self.name, numbers)
-        derivative = (
-            None if self.activation.derivative is None else _copy(self.activation.derivative, self.name, numbers)
-        )
-        both = named(_exact(function, derivative))
-        ways = [named(_of_registers(both)), named(_of_scalars(both))]
+        function, derivative = (*self.copies(), None)[:2]
+        both = self.named(_exact(function, derivative))
+        ways = [self.named(_of_registers(both)), self.named(_of_scalars(both))]
         if derivative is not None:
-            ways.append(named(_of_scalars(named(_plain(function, derivative)))))
+            ways.append(self.named(_of_scalars(self.named(_plain(function, derivative)))))
         return ways
 
 
-ALLOWED = (
-    "Allowed is a Python function of one number that returns a number, made of arithmetic, comparisons, if, loops, "
-    "and functions of math and numpy: exp, expm1, log, log1p, sqrt, tanh, sinh, cosh, sin, cos, tan, arctan, erf, abs, "
-    "where, maximum, minimum, clip and others; beside a derivative, also others that Numba knows."
-)
+class UserChange(User):
+    """A change of a row of features: function(row, uniform), two arrays."""
+
+    n_arguments, arguments = 2, "two arrays"
+    allowed = (
+        "Allowed is a Python function of two arrays, a row's features and as many random numbers between 0 and 1, that "
+        "changes the first in place by what Numba can compile, and makes no other array, list or object."
+    )
+
+    def ways(self):
+        """Return the kernel of memory: `slope` features, and after them the random numbers, `size` in all."""
+        (function,) = self.copies()
+
+        def change(memory, block, size, slope):
+            function(memory[:slope], memory[slope:size])
+
+        return [self.named(change)]
+
+
 USERS = {}
 _OUTCOMES = {}  # the address of what compiled, or why it does not
 
@@ -300,7 +328,7 @@ def _compile(context, user, memory):
 
 @entry
 def compile_user(user, memory):
-    """Return the address of the kernel of a user's activation for numbers of the type of `memory`."""
+    """Return the address of the kernel of a user's functions for numbers of the type of `memory`."""
     return _compile(user, memory)
 
 
@@ -324,22 +352,32 @@ def address_of(activation: Activation, dtype: np.dtype) -> int:
     ValueError
         If it cannot be compiled, or not be differentiated.
     """
+    functions = tuple(part for part in (activation.function, activation.derivative) if part is not None)
+    return _address_of(UserActivation, functions, dtype, f"activation: {activation}")
+
+
+def address_of_change(function: Callable, dtype: np.dtype) -> int:
+    """Return the same for a function that changes a row: see `UserChange`."""
+    return _address_of(UserChange, (function,), dtype, f"augment: {name_of(function)}")
+
+
+def _address_of(kind, functions, dtype, what):
     try:
-        name = describe(activation)
+        name = describe(functions, kind)
     except ValueError as error:
         outcome = str(error)
     else:
         key = (name, np.dtype(dtype))
         if key not in _OUTCOMES:
             # not one of the same name from before, whose numbers outside may have changed since
-            user = USERS[name] = User(activation, name)
+            user = USERS[name] = kind(functions, name)
             try:
                 _OUTCOMES[key] = compile_user(user, np.empty(0, dtype))
             except NumbaError:
                 _OUTCOMES[key] = _reason(user.reasons[-1])
         outcome = _OUTCOMES[key]
     if isinstance(outcome, str):
-        raise ValueError(f"activation: {activation} cannot be compiled: {outcome.rstrip('.')}. {ALLOWED}")
+        raise ValueError(f"{what} cannot be compiled: {outcome.rstrip('.')}. {kind.allowed}")
     return outcome
 
 

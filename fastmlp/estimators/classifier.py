@@ -15,7 +15,7 @@ from fastmlp.estimators.base import ActivationLike, BaseMLP
 from fastmlp.estimators.class_weight import check_class_weight_of_parts, weight_of_classes
 from fastmlp.estimators.combinations import check_loss
 from fastmlp.estimators.documentation import document
-from fastmlp.estimators.inputs import class_number, column_number
+from fastmlp.estimators.inputs import augmentation_of, class_number, column_number
 from fastmlp.estimators.targets import (
     accuracy,
     check_classes,
@@ -140,7 +140,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         l1_ratio: float = 0.0,
         scale_alpha: bool = True,
         dropout: float | Sequence[float] = 0.0,
-        augment: dict[str, float] | None = None,
+        augment: dict[str, float | Callable] | Callable | None = None,
         scoring: Any = None,
         keep_optimizer: bool = False,
         class_weight: dict | Sequence[dict] | Literal["balanced"] | None = None,
@@ -469,7 +469,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return (
             self.loss != "log_loss"
             or self.label_smoothing > 0
-            or "mixup" in (self.augment or ())
+            or augmentation_of(self.augment).mixup > 0
             or bool(self._label_encoder.groups)
         )
 

@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from fastmlp.estimators.inputs import augmentation_of
 from fastmlp.formulas.schedules import SCHEDULES
 
 # what a stochastic solver can do beyond scikit-learn's, with the value at which it is off
@@ -62,7 +63,7 @@ def check_loss(estimator: BaseEstimator) -> None:
             f"label_smoothing={smoothing} needs loss='log_loss', got loss={loss!r}: take that loss, or "
             "label_smoothing=0.0."
         )
-    if loss == "hinge" and "mixup" in (augment or ()):
+    if loss == "hinge" and augmentation_of(augment).mixup > 0:
         raise ValueError(
             f"augment={augment} mixes labels, of which loss='hinge' can make nothing: take another loss, or leave "
             "'mixup' out."

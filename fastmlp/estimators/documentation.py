@@ -108,11 +108,14 @@ dropout : float or sequence of float, default=0.0
     The part of the hidden units that are silent in training, one rate for all hidden layers or one for each, in [0, 1):
     drawn anew for each row and step, the activations of the others divided by 1 - rate [17]_. `loss_curve_` is the loss
     with dropout. Predictions, and the validation score, use all units. Not for "lbfgs".
-augment : dict or None, default=None
-    Changes to the rows of each step, drawn anew each time, one or more of: {"jitter": deviation} adds normal noise to
-    all features; {"drop_features": rate} sets so many of them to 0, the mean of scaled features; {"mixup": a} mixes
-    each row, its target and its weight with those of another row of the batch, with a share drawn for each step
-    from Beta(a, a) [18]_. In this order: mixup, jitter, drop_features. Only for dense X; not for "lbfgs".
+augment : dict, callable or None, default=None
+    Changes to the rows of each step, drawn anew each time, one or more of: {"mixup": a} mixes each row, its target and
+    its weight with those of another row of the batch, with a share drawn for each step from Beta(a, a) [18]_;
+    {"function": change} calls your own Python function change(row, uniform) for each row, an array of its features to
+    be changed in place, and an array of as many random numbers between 0 and 1; {"jitter": deviation} adds normal noise
+    to all features; {"drop_features": rate} sets so many of them to 0, the mean of scaled features. They are done in
+    this order. A function alone may be passed as it is. Numba compiles it, so it is made of loops and arithmetic, and
+    makes no further arrays. Only for dense X; not for "lbfgs".
 scoring : str, callable, list, tuple, dict or None, default=None
     The score of the validation rows. None: the accuracy, of a regressor R squared. "loss": minus the validation loss.
     Else a name of `sklearn.metrics.get_scorer`, or a callable (estimator, X, y) that gives a number, the larger the

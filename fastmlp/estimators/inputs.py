@@ -1,7 +1,7 @@
 """Checks of what a user passes, before anything is computed."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 
@@ -113,25 +113,33 @@ AUGMENTATIONS = {  # what is allowed for each
 }
 
 
-def augmentation_of(augment: dict | None) -> Augmentation:
+def augmentation_of(augment: dict | Callable | None) -> Augmentation:
     """Return the parameter as an engine takes it.
 
     Raises
     ------
     TypeError
-        If an amount is not a number.
+        If an amount is not a number, or the function none.
     ValueError
         If a name is not known, or an amount out of its range.
     """
-    for name, amount in (augment or {}).items():
+    changes = {"function": augment} if callable(augment) else dict(augment or {})
+    for name, amount in changes.items():
+        if name == "function":
+            if not callable(amount):
+                raise TypeError(f"augment['function'] must be a function of two arrays, got {amount!r}.")
+            continue
         if name not in AUGMENTATIONS:
-            raise ValueError(f"augment must have names out of {sorted(AUGMENTATIONS)}, got {name!r} in {augment}.")
+            raise ValueError(
+                f"augment must have names out of {['function', *sorted(AUGMENTATIONS)]}, got {name!r} in {augment}."
+            )
         if not isinstance(amount, Real) or isinstance(amount, bool):
             raise TypeError(f"augment[{name!r}] must be a number, got {amount!r}.")
         allows, words = AUGMENTATIONS[name]
         if not (allows(amount) and math.isfinite(amount)):
             raise ValueError(f"augment[{name!r}] must be finite and {words}, got {amount!r}.")
-    return Augmentation(**{name: float(amount) for name, amount in (augment or {}).items()})
+        changes[name] = float(amount)
+    return Augmentation(**changes)
 
 
 def validated_weight(sample_weight: object, factor: np.ndarray | None, X: object, dtype: np.dtype) -> np.ndarray | None:

@@ -123,7 +123,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         l1_ratio: float = 0.0,
         scale_alpha: bool = True,
         dropout: float | Sequence[float] = 0.0,
-        augment: dict[str, float] | None = None,
+        augment: dict[str, float | Callable] | Callable | None = None,
         scoring: Any = None,
         keep_optimizer: bool = False,
         missing: Literal["zero", "indicator"] | None = None,
