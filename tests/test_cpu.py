@@ -70,7 +70,19 @@ def make_problem(network, n_rows, dtype=np.float64, seed=0):
 
 
 def run(
-    kind, network, problem, dtype, *, batch=32, update="adam", epochs=2, n_threads=1, weighted=True, csr=False, **more
+    kind,
+    network,
+    problem,
+    dtype,
+    *,
+    batch=32,
+    update="adam",
+    alpha=0.1,
+    epochs=2,
+    n_threads=1,
+    weighted=True,
+    csr=False,
+    **more,
 ):
     """Return losses, flat parameters and state after some epochs; more: of the update, or augmentation."""
     augmentation = Augmentation(**more.pop("augment", {}))
@@ -84,7 +96,7 @@ def run(
         losses = []
         for epoch in range(epochs):
             step = UPDATES[update]._replace(step=epoch * -(-len(X) // batch), **more)
-            losses.append(engine.run_epoch(order, batch, 0.1, step))
+            losses.append(engine.run_epoch(order, batch, alpha, step))
         return np.array(losses), flatten(*engine.get_parameters()), engine.get_state()
 
 
@@ -182,6 +194,16 @@ def test_sparsity_in_every_update(update, dtype):
     network = make_network((7, 19, 5, 3), "log_loss")
     ours, theirs = (run(kind, network, problem, dtype, **settings)[1] for kind in (Engine, reference.Engine))
     np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("update", updates.UPDATES)
+def test_bound_of_the_norm_in_every_update(update):
+    # the penalty is a part of the gradient, but not where the decay of the weights is decoupled
+    network = make_network((7, 19, 5, 3), "log_loss")
+    problem = make_problem(network, 75, np.float64)
+    settings = {"update": update, "epochs": 4, "alpha": 3.0, "max_norm": 0.2}
+    ours, theirs = (run(kind, network, problem, np.float64, **settings)[1] for kind in (Engine, reference.Engine))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("csr", [False, True])

@@ -4,8 +4,8 @@ import math
 
 from fastmlp.cpu.compile import kernel
 from fastmlp.cpu.layout import TILES
-from fastmlp.cpu.parameters import NORM, update_tiles
-from fastmlp.cpu.step import GRADIENT_NORM, MAX_NORM, PENALTIES, barrier, ordered_sum
+from fastmlp.cpu.parameters import DECOUPLED, NORM, update_tiles
+from fastmlp.cpu.step import GRADIENT_NORM, MAX_NORM, PENALTIES, UPDATE, barrier, ordered_sum
 
 
 @kernel
@@ -13,10 +13,12 @@ def clipped_scale(program, memory, numbers, plan, control, penalty, sums, worker
     """Return sums[0], smaller where the gradient times it would be longer than numbers[MAX_NORM].
 
     All of a team call it with complete gradients; each takes the squares of some tiles, and the sum of all in order.
+    Of an update whose decay is decoupled, the penalty is no part of the gradient.
     """
+    alpha = penalty[0] * (1 - ((DECOUPLED >> control[UPDATE]) & 1))
     first = PENALTIES + plan[TILES]
     norms = numbers[first : first + plan[TILES]]
-    update_tiles(program, memory, norms, plan, (NORM, penalty), sums, worker, 0)
+    update_tiles(program, memory, norms, plan, (NORM, (alpha, penalty[1], penalty[2])), sums, worker, 0)
     barrier(control, worker[1])
     norm = math.sqrt(ordered_sum(norms, 0, norms.size))
     if worker[0] == 0:

@@ -161,6 +161,7 @@ def make_update_parameters(updates, regularises):
 
 UPDATE_CODES = {name: code for code, name in enumerate(["gradient", *UPDATES])}
 NORM = len(UPDATE_CODES)
+DECOUPLED = sum(1 << UPDATE_CODES[name] for name, update in UPDATES.items() if update.decoupled)  # a bit for each code
 
 
 @kernel
