@@ -12,7 +12,8 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -84,9 +85,9 @@ def best_kernels() -> str | None:
         return None
     times = {default: 0.95 * product_seconds()}
     for kernel in KERNELS:
-        with blas_process(kernel) as process:
+        with blas_process(kernel) as process, suppress(BrokenProcessPool):  # where the processor lacks an instruction
             taken = process.submit(blas_kernel).result()
-            if kernel in taken:  # it takes others where the processor or the library lacks these
+            if kernel in taken:  # it takes others where the library lacks these
                 times[kernel] = process.submit(product_seconds).result()
     best = min(times, key=times.get)
     return None if best in default else best

@@ -115,13 +115,13 @@ epoch. Here the targets, up to 346, make the first error so large that each step
 True
 
 Scaled features and targets allow a larger learning rate (`fastmlp.guide.data_preparation`). `max_grad_norm` is a
-belt for wild steps: it scales a gradient whose norm is larger down to that norm, and keeps its direction [5]_.
+belt for wild steps: it scales a gradient whose norm is larger down to that norm, and keeps its direction [5]_. With
+a learning rate that falls when the loss no longer does, the same start comes to a good end.
 
->>> model = MLPRegressor(
-...     activation="identity", solver="sgd", learning_rate_init=1.0, max_grad_norm=1.0, random_state=0
-... ).fit(patients, progression)
->>> model.score(patients, progression) > 0.3
-True
+>>> bounded = {"max_grad_norm": 1.0, "learning_rate": "adaptive", "max_iter": 500}
+>>> model = MLPRegressor(activation="identity", solver="sgd", learning_rate_init=1.0, random_state=0, **bounded)
+>>> round(model.fit(patients, progression).score(patients, progression), 2)
+0.51
 
 A learning rate that falls
 --------------------------
