@@ -1,0 +1,136 @@
+"""The one module that imports numba.cuda: how kernels are compiled, and what only a thread of a GPU can do.
+
+Numba's simulator (NUMBA_ENABLE_CUDASIM=1) runs the same kernels as Python functions, to test them without a GPU.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numba
+import numpy as np
+from numba import cuda
+from numba.core.errors import NumbaPerformanceWarning
+
+SIMULATED = bool(numba.config.ENABLE_CUDASIM)
+
+
+def kernel(function: Callable) -> Callable:
+    """Compile a function that a grid of threads runs; the code is kept on disk."""
+    return cuda.jit(function) if SIMULATED or function.__closure__ else cuda.jit(cache=True)(function)
+
+
+def available() -> bool:
+    """Return whether there is a GPU, or the simulator of one."""
+    return cuda.is_available()
+
+
+def launch(function: Callable, blocks: int, threads: int, *arguments: object, shared: int = 0) -> None:
+    """Run a kernel with so many blocks, threads to a block, and bytes of dynamic shared memory to a block."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)  # that there are few blocks is known
+        configured = function[blocks, threads, 0, shared]
+    configured(*arguments)
+
+
+def scalar_type(dtype: np.dtype) -> object:
+    """Return what `cuda.shared.array` takes for a dtype."""
+    return np.dtype(dtype) if SIMULATED else np.dtype(dtype).type
+
+
+if SIMULATED:
+
+    def device(function: Callable) -> Callable:
+        """Return a function that kernels call, as it is: plain Python is enough for the simulator."""
+        return function
+
+    def load4(memory, i):
+        """Return memory[i : i + 4] as four numbers; i is a multiple of 4."""
+        return memory[i], memory[i + 1], memory[i + 2], memory[i + 3]
+
+    def store4(memory, i, values):
+        """memory[i : i + 4] <- values; i is a multiple of 4."""
+        for j in range(4):
+            memory[i + j] = values[j]
+
+    def most_blocks(function: Callable, threads: int, *arguments: object) -> int:
+        """Return how many blocks of a cooperative grid there may be."""
+        return 1
+
+    def most_shared_memory() -> int:
+        """Return how many bytes of dynamic shared memory a block may have, beside some that kernels have anyway."""
+        return 48 << 10
+
+    def allow_shared_memory(function: Callable, size: int, *arguments: object) -> None:
+        """Let the blocks of a kernel have so many bytes of dynamic shared memory."""
+
+else:
+    from llvmlite import ir
+    from numba.cuda import cgutils, types
+    from numba.cuda.cudadrv.driver import binding, driver
+    from numba.cuda.extending import intrinsic
+
+    device = cuda.jit(device=True)
+    STATIC_SHARED_MEMORY = 8192  # bytes, beside the dynamic
+
+    def _compiled(function, arguments):
+        return function.compile(tuple(map(function.typeof_pyval, arguments)))
+
+    def most_blocks(function: Callable, threads: int, *arguments: object) -> int:
+        """Return how many blocks of a cooperative grid there may be, for arguments of these types."""
+        return _compiled(function, arguments).max_cooperative_grid_blocks(threads)
+
+    def most_shared_memory() -> int:
+        """Return how many bytes of dynamic shared memory a block may have, beside some that kernels have anyway."""
+        return cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN - STATIC_SHARED_MEMORY
+
+    def allow_shared_memory(function: Callable, size: int, *arguments: object) -> None:
+        """Let the blocks of a kernel have so many bytes of dynamic shared memory, beyond the 48 KiB that all may."""
+        compiled = _compiled(function, arguments)._codelibrary.get_cufunc()
+        attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        driver.cuKernelSetAttribute(attribute, size, compiled.handle, compiled.device.id)
+
+    def _pointer_to_vector(context, builder, kind, array, i):
+        """Return where four numbers of an array begin, as a pointer to a vector, and how it is aligned."""
+        struct = context.make_array(kind)(context, builder, array)
+        scalar = context.get_value_type(kind.dtype)
+        place = builder.gep(struct.data, [i])
+        return builder.bitcast(place, ir.VectorType(scalar, 4).as_pointer()), min(16, kind.dtype.bitwidth // 2)
+
+    @intrinsic
+    def load4(typingctx, memory, i):
+        """Return memory[i : i + 4] as four numbers; i is a multiple of 4."""
+
+        def codegen(context, builder, signature, args):
+            pointer, align = _pointer_to_vector(context, builder, memory, *args)
+            vector = builder.load(pointer)
+            vector.align = align
+            numbers = [builder.extract_element(vector, ir.Constant(ir.IntType(32), j)) for j in range(4)]
+            return context.make_tuple(builder, signature.return_type, numbers)
+
+        return types.UniTuple(memory.dtype, 4)(memory, types.int64), codegen
+
+    @intrinsic
+    def store4(typingctx, memory, i, values):
+        """memory[i : i + 4] <- values; i is a multiple of 4."""
+
+        def codegen(context, builder, signature, args):
+            pointer, align = _pointer_to_vector(context, builder, memory, *args[:2])
+            vector = ir.Constant(pointer.type.pointee, ir.Undefined)
+            for j, number in enumerate(cgutils.unpack_tuple(builder, args[2], 4)):
+                vector = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), j))
+            builder.store(vector, pointer).align = align
+            return context.get_dummy_value()
+
+        return types.void(memory, types.int64, types.UniTuple(memory.dtype, 4)), codegen
+
+
+@cuda.jit(device=True)
+def block_sync():
+    """Wait for all threads of the block."""
+    cuda.syncthreads()
+
+
+@cuda.jit(device=True)
+def grid_sync():
+    """Wait for all threads of the grid, which must have been launched as a cooperative one."""
+    cuda.cg.this_grid().sync()

@@ -1,0 +1,231 @@
+"""The GPU engine: an object with the same verbs as every engine."""
+
+import numpy as np
+from scipy import sparse
+
+from fastmlp.cuda.compiler import allow_shared_memory, cuda, launch, most_blocks
+from fastmlp.cuda.data import empty_array, encode, upload, use_rows
+from fastmlp.cuda.launch import THREADS, kind_of, shape_of
+from fastmlp.cuda.layout import COLUMNS, DECOUPLED, MOST_ROWS, N_SLOTS, PARAMETERS, SEED, UPDATE
+from fastmlp.cuda.predict import mean_loss, run_predict
+from fastmlp.cuda.program import ONLY_GRADIENT, program_of
+from fastmlp.cuda.step import (
+    ACTIVATED,
+    ALPHA,
+    DROPPED_FEATURES,
+    FIRST,
+    GRADIENT_NORM,
+    HYPERPARAMETERS,
+    JITTER,
+    L1_RATIO,
+    LAST,
+    LOSS_PARAMETER,
+    MAX_NORM,
+    N_STEPS,
+    NUMBER,
+    OWN_PART,
+    PLACES,
+    PLAN,
+    RATE,
+    RAW,
+    SCALE,
+    STEP_FIELDS,
+    STEPS,
+    find_not_finite,
+    make_train,
+)
+from fastmlp.formulas.updates import UPDATES
+from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
+
+MOST_STEPS = 4096  # of a launch
+
+
+class Engine:
+    """Trains one network on the GPU.
+
+    Parameters
+    ----------
+    network : Network
+        The architecture.
+    dtype : dtype
+        float32 or float64: the type of all arithmetic.
+    n_threads : int or None, default=None
+        Not used; engines share the signature.
+    kind : {"shared", "block", "grid"} or None, default=None
+        Which kernel trains; None: the one for this size of network and batch.
+    """
+
+    def __init__(self, network: Network, dtype: np.dtype, n_threads: int | None = None, kind: str | None = None):
+        self.network, self.dtype, self._kind = network, np.dtype(dtype), kind
+        self.seed = 0  # of the random numbers of all steps
+        self.step = 0  # how many were taken, as `run_epoch` counts them: also within an epoch that was interrupted
+        self.gradient_norm = 0.0  # of the last batch, before its bound, if the update had one
+        self._n_slots = 0
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release what the engine holds on the GPU."""
+        self._memory = self._rows = self._data = self._validated = None
+
+    def load(
+        self,
+        X: np.ndarray | sparse.csr_array,
+        targets: np.ndarray,
+        sample_weight: np.ndarray | None = None,
+        augmentation: Augmentation = NO_AUGMENTATION,
+    ) -> None:
+        """Take the rows to train on: X (n, features) dense or CSR, targets (n, columns), sample_weight (n,) or None.
+
+        Raises
+        ------
+        ValueError
+            If rows are changed by a user's own function.
+        """
+        if augmentation.function is not None:
+            raise ValueError("augment: a function of your own is not compiled for device='cuda': take device='cpu'.")
+        self._n_rows, self._augmentation = X.shape[0], augmentation
+        self._weights, self._columns = sample_weight, targets.shape[1]
+        weights = empty_array(self.dtype) if sample_weight is None else cuda.to_device(sample_weight)
+        values, entries, self._first_column = upload(X)
+        self._data = (values, entries, cuda.to_device(np.ascontiguousarray(targets).reshape(-1)), weights)
+        self._layout, self._validated = None, (None, None)
+        layout = encode(self.network, program_of(self.network, "adagrad"), 1)
+        self._memory = cuda.to_device(np.zeros(layout.memory_size, self.dtype))
+        self._parameters = layout  # parameters lie at the same places for any number of rows
+        self._size = int(layout.plan[PARAMETERS])
+
+    def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
+        """Copy weights (inputs, outputs) and biases (outputs,) of all layers in."""
+        packed = self._parameters.pack(coefs, intercepts, self.dtype)
+        self._memory[: self._size].copy_to_device(packed)
+        transposed = self._parameters.transpose(packed)
+        if transposed.size > 0:
+            self._memory[4 * self._size :].copy_to_device(transposed)
+
+    def _read(self, slot):
+        part = self._memory[slot * self._size : (slot + 1) * self._size]
+        return self._parameters.unpack(part.copy_to_host())
+
+    def get_parameters(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return weights and biases as fresh arrays."""
+        return self._read(0)
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Copy the optimizer's moments in, (n_slots, n_parameters) in the order of `network.flatten`."""
+        for slot, moment in enumerate(state, start=1):
+            packed = self._parameters.pack(*unflatten(moment, self.network.widths), self.dtype)
+            self._memory[slot * self._size : (slot + 1) * self._size].copy_to_device(packed)
+
+    def get_state(self) -> np.ndarray:
+        """Return the optimizer's moments as a fresh array (n_slots, n_parameters)."""
+        moments = [flatten(*self._read(slot)) for slot in range(1, self._n_slots + 1)]
+        return np.array(moments, dtype=self.dtype).reshape(self._n_slots, -1)
+
+    def is_finite(self) -> bool:
+        """Return whether all parameters are finite."""
+        flag = cuda.to_device(np.zeros(1, np.int32))
+        launch(find_not_finite, max(1, min(1024, self._size // 512)), THREADS, flag, self._memory, self._size)
+        return flag.copy_to_host()[0] == 0
+
+    def _prepare(self, batch_size, update, program):
+        """Make the layout for batches of so many rows, and choose the kernel."""
+        n_rows = min(batch_size, MOST_ROWS)
+        if self._layout is None or self._program is not program or self._batch_rows != n_rows:
+            self._program, self._batch_rows = program, n_rows
+            self._layout = layout = encode(self.network, program, n_rows)
+            if self._augmentation.mixup > 0:
+                layout.add_targets(self._columns)
+            use_rows(layout, self._first_column)
+            self._rows = cuda.to_device(np.zeros(layout.rows_size, self.dtype))
+            kind = self._kind or kind_of(layout, n_rows, self.dtype)
+            self._train = make_train(program, self.dtype, kind)
+            types = self._arguments(*(empty_array(np.int64),) * 2, *(empty_array(np.float64),) * 2)
+            blocks = most_blocks(self._train, THREADS, *types) if kind == "grid" else 1
+            self._shape = shape_of(layout, n_rows, self.dtype, kind, blocks)
+            if kind == "shared":
+                allow_shared_memory(self._train, self._shape.shared, *types)
+            self._results = cuda.device_array(self._shape.blocks * self._shape.threads, np.float64)
+        plan = self._layout.plan
+        plan[COLUMNS], plan[SEED] = self._columns, self.seed
+        plan[UPDATE] = ONLY_GRADIENT if update is None else program.update_codes[update]
+        plan[N_SLOTS] = 0 if update is None else UPDATES[update].n_slots
+        plan[DECOUPLED] = update is not None and UPDATES[update].decoupled
+
+    def _arguments(self, plans, order, numbers, results):
+        values, entries, targets, weights = self._data
+        return self._memory, self._rows, plans, values, entries, targets, weights, order, numbers, results
+
+    def _numbers(self, order, batch_size, first_step, rates, alpha):
+        """Return the records of all steps."""
+        starts = np.arange(0, self._n_rows, batch_size)
+        stops = np.minimum(starts + batch_size, self._n_rows)
+        if self._weights is None:
+            sums = (stops - starts).astype(np.float64)
+        else:
+            sums = np.add.reduceat(self._weights[order].astype(np.float64), starts)
+        records = np.zeros((len(starts), STEP_FIELDS))
+        records[:, FIRST], records[:, LAST] = starts, stops
+        np.divide(1.0, sums, out=records[:, SCALE], where=sums > 0)
+        records[:, ALPHA] = alpha if self.network.scale_alpha else alpha * sums
+        records[:, OWN_PART] = self._augmentation.parts(self.seed, first_step, len(starts))
+        records[:, NUMBER] = first_step + np.arange(len(starts))
+        records[:, RATE] = rates
+        return records
+
+    def _run(self, order, batch_size, head, records):
+        """Take all steps, and return the sum of the losses."""
+        shape, plan = self._shape, self._layout.plan
+        order, total = cuda.to_device(order), 0.0
+        for first in range(0, len(records), MOST_STEPS):
+            part = records[first : first + MOST_STEPS]
+            numbers = cuda.to_device(np.concatenate([head, part.ravel()]))
+            table = np.zeros(PLACES, np.int64)
+            table[PLAN], table[N_STEPS] = PLACES, len(part)
+            plans = cuda.to_device(np.concatenate([table, plan]))
+            arguments = self._arguments(plans, order, numbers, self._results)
+            launch(self._train, shape.blocks, shape.threads, *arguments, shared=shape.shared)
+            total += float(self._results.copy_to_host().sum())
+            self.step = int(part[-1, NUMBER])
+            if head[MAX_NORM] > 0:
+                self.gradient_norm = float(numbers[GRADIENT_NORM : GRADIENT_NORM + 1].copy_to_host()[0])
+        return total
+
+    def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
+        """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""
+        self._n_slots = UPDATES[update.name].n_slots
+        self._prepare(batch_size, update.name, program_of(self.network, update.name))
+        head = np.zeros(STEPS)
+        head[LOSS_PARAMETER], head[L1_RATIO] = self.network.loss_parameter, update.l1_ratio
+        head[MAX_NORM], head[JITTER] = update.max_norm, self._augmentation.jitter
+        head[DROPPED_FEATURES] = self._augmentation.drop_features
+        head[HYPERPARAMETERS : HYPERPARAMETERS + len(update.constants)] = update.constants
+        rates = update.constants[0] if update.rates is None else update.rates
+        records = self._numbers(order, batch_size, update.step + 1, rates, alpha)
+        return self._run(np.ascontiguousarray(order, np.int64), batch_size, head, records) / self._n_rows
+
+    def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
+        """Return the loss over all rows and its gradient at parameters in the order of `network.flatten`."""
+        self.set_parameters(*unflatten(flat, self.network.widths))
+        self._prepare(self._n_rows, None, program_of(self.network))
+        head = np.zeros(STEPS)
+        head[LOSS_PARAMETER] = self.network.loss_parameter
+        order = np.arange(self._n_rows)
+        loss = self._run(order, self._n_rows, head, self._numbers(order, self._n_rows, 1, 0.0, alpha)) / self._n_rows
+        return loss, flatten(*self._read(3)).astype(np.float64)
+
+    def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:
+        """Return the outputs for rows X (n, features) at the present parameters, (n, outputs)."""
+        if self._validated[0] is not X:  # the same rows epoch after epoch
+            self._validated = (X, upload(X))
+        return run_predict(
+            self.network, self._memory, self._validated[1], X.shape[0], self.dtype, RAW if raw else ACTIVATED
+        )
+
+    def mean_loss(self, output: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
+        """Return the mean loss of rows, without penalty, from their outputs (n, outputs); the rest as for `load`."""
+        return mean_loss(self.network, output, targets, sample_weight)
