@@ -1,7 +1,12 @@
 """The engines the tests run on."""
 
+import os
 import subprocess
 import sys
+
+# Numba reads it when it is imported. With `-m gpu` the tests run on a GPU.
+if "gpu" not in sys.argv:
+    os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
 
 import numpy as np
 import pytest
@@ -36,9 +41,16 @@ def pytest_addoption(parser):
 
 def use_reference(monkeypatch):
     """Put the plain NumPy engine in the place of the one that `fastmlp` chose."""
-    monkeypatch.setattr(device, "make_engine", reference.Engine)
-    for name in ("forward", "hidden_layer", "input_gradient"):
-        monkeypatch.setattr(device, name, getattr(reference, name))
+
+    def without_device(function):
+        def call(*args, device="cpu"):
+            return function(*args)
+
+        return call
+
+    for name, function in {"make_engine": reference.Engine, **vars(reference)}.items():
+        if name in ("make_engine", "forward", "hidden_layer", "input_gradient"):
+            monkeypatch.setattr(device, name, without_device(function))
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ def record_of(layer):
 @device
 def chance(key, stream, row, unit):
     """Return the random number of a step for a unit of a row of the batch, evenly between 0 and 1."""
-    return uniform(random_bits(key, stream), np.uint64(row) * MOST_UNITS + np.uint64(unit))
+    return uniform(np.uint64(random_bits(key, stream)), np.uint64(row) * MOST_UNITS + np.uint64(unit))
 
 
 @device

@@ -103,7 +103,7 @@ def make_steps(program: Program, sync: Callable) -> Callable:
         """Take rows of the batch through the network and back; returns the thread's part of their losses."""
         X, entries, targets, weights, order = data
         first, last, own = int(numbers[step + FIRST]), int(numbers[step + LAST]), numbers[step + OWN_PART]
-        key = random_bits(np.uint64(plan[SEED]), np.uint64(numbers[step + NUMBER]))
+        key = np.uint64(random_bits(np.uint64(plan[SEED]), np.uint64(numbers[step + NUMBER])))
         gather(rows, plan, X, entries, order, start, span, worker)
         if plan[OWN_TARGETS] > 0:
             mix(rows, plan, data, start, span, own, (first, last - first), worker)

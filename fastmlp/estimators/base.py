@@ -90,6 +90,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         "scoring": [str, callable, list, tuple, dict, None],
         "keep_optimizer": ["boolean"],
         "missing": [StrOptions({*MISSING} - {None}), None],
+        "device": [StrOptions({*device.DEVICES})],
     }
 
     def __init__(
@@ -133,6 +134,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         scoring: Any = None,
         keep_optimizer: bool = False,
         missing: Literal["zero", "indicator"] | None = None,
+        device: Literal["cpu", "cuda", "auto"] = "cpu",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -172,6 +174,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         self.scoring = scoring
         self.keep_optimizer = keep_optimizer
         self.missing = missing
+        self.device = device
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
@@ -247,7 +250,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         hidden = hidden_widths(self.hidden_layer_sizes)
         activations = hidden_activations(self.activation, len(hidden))
         dropout = dropout_rates(self.dropout, len(hidden))
-        augmentation_of(self.augment)
+        change = augmentation_of(self.augment).function
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
             X, y = validate_data(
                 self,
@@ -277,7 +280,8 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         activation, *loss = self._output()
         scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
         network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha, dropout=dropout)
-        device.check_activations(activations, np.dtype(np.float64) if self.solver == "lbfgs" else X.dtype)
+        dtype = np.dtype(np.float64) if self.solver == "lbfgs" else X.dtype
+        device.device_of_training(self.device, activations, change, dtype)  # what is wrong is said before any work
         if continues:
             parameters = self._parameters(X.dtype)
         else:
@@ -320,7 +324,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             single_epoch=partial,
         )
         optimizer = self._make_optimizer(partial, continues)
-        with device.make_engine(network, dtype, self.n_threads) as engine:
+        with self._make_engine(network, dtype) as engine:
             engine.load(rows.X, rows.targets, rows.weight, augmentation_of(self.augment))
             if network.dropout or self.augment:
                 engine.seed = int(random_state.randint(np.iinfo(np.int32).max))
@@ -349,7 +353,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         continues: bool,
     ) -> dict[str, Any]:
         """Train with L-BFGS, always in float64, and return the attributes learnt."""
-        with device.make_engine(network, np.dtype(np.float64), self.n_threads) as engine:
+        with self._make_engine(network, np.dtype(np.float64)) as engine:
             weight = None if rows.weight is None else rows.weight.astype(np.float64)
             engine.load(as_rows(rows.X, np.float64), rows.targets.astype(np.float64), weight)
             (coefs, intercepts), loss, n_iter = minimise(
@@ -359,6 +363,11 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             forget_history(self)
         n_samples_seen = getattr(self, "t_", 0) if continues else 0
         return {"coefs_": coefs, "intercepts_": intercepts, "n_iter_": n_iter, "t_": n_samples_seen, "loss_": loss}
+
+    def _make_engine(self, network: Network, dtype: np.dtype) -> Any:
+        change = augmentation_of(self.augment).function
+        where = device.device_of_training(self.device, network.activations[:-1], change, dtype)
+        return device.make_engine(network, dtype, self.n_threads, device=where)
 
     def _make_optimizer(self, partial: bool, continues: bool) -> SGD | Adam:
         """Return a new optimizer, or a copy of that of the last fit if it may go on and is of the same kind."""

@@ -145,6 +145,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         keep_optimizer: bool = False,
         class_weight: dict | Sequence[dict] | Literal["balanced"] | None = None,
         missing: Literal["zero", "indicator"] | None = None,
+        device: Literal["cpu", "cuda", "auto"] = "cpu",
     ) -> None:
         self.loss, self.label_smoothing, self.class_weight = loss, label_smoothing, class_weight
         super().__init__(
@@ -186,6 +187,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             scoring=scoring,
             keep_optimizer=keep_optimizer,
             missing=missing,
+            device=device,
         )
 
     def fit(

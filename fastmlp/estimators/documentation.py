@@ -75,6 +75,11 @@ max_fun : int, default=15000
 n_threads : int or None, default=None
     Threads of training and prediction. None: as many as `numba.get_num_threads()` allows. The results are the same,
     bit for bit, for any number.
+device : {"cpu", "cuda", "auto"}, default="cpu"
+    Where to train and predict. "cuda": on an NVIDIA GPU; needs the extra `cuda`. "auto": on a GPU where there is one,
+    and predictions only if there is much to compute. The results are those of the CPU but for the order of sums, and
+    the same, bit for bit, in each run on a GPU. A model that was trained on a GPU predicts on the CPU where there is
+    none. Functions of your own, as activation or in `augment`, need the CPU.
 dtype : {"float32", "float64"} or None, default=None
     The precision of parameters and arithmetic. None: float32 if `X` is float32, else float64; a warm start or
     `partial_fit` keeps the precision of the weights it goes on from, and a prediction takes the wider one of `X` and

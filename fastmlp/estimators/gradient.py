@@ -10,7 +10,6 @@ from sklearn.utils import check_random_state
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.inputs import as_rows
 from fastmlp.formulas.updates import UPDATES
-from fastmlp.training import device
 from fastmlp.training.gradient import gradient_error
 
 
@@ -92,6 +91,6 @@ def check_gradient(
     # the loss has no penalty where weights decay apart from it, and none with kinks, which is a step of its own
     decoupled = model.solver in UPDATES and UPDATES[model.solver].decoupled
     alpha = 0.0 if decoupled else model.alpha * (1 - model.l1_ratio)
-    with device.make_engine(network, np.dtype(np.float64), model.n_threads) as engine:
+    with model._make_engine(network, np.dtype(np.float64)) as engine:
         engine.load(as_rows(rows.X, np.float64), rows.targets, rows.weight)
         return gradient_error(engine, parameters, alpha, n_parameters)

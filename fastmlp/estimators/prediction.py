@@ -31,6 +31,7 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             self.dtype not in (None, "float32", "float64")
             or (self.n_threads is not None and self.n_threads < 1)
             or self.missing not in MISSING
+            or self.device not in device.DEVICES
         ):
             self._validate_params()  # set after the fit; the check of all parameters would take longer than a row
         X = validated_for_prediction(self, X)
@@ -47,7 +48,7 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _forward(self, X: Any, raw: bool = False) -> np.ndarray:
         """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs)."""
-        return device.forward(*self._to_predict(X), self.n_threads, raw)
+        return device.forward(*self._to_predict(X), self.n_threads, raw, device=self.device)
 
     @property
     def _n_features_out(self) -> int:
@@ -103,7 +104,7 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         network, coefs, intercepts, X = self._to_predict(X)
         self._check_hidden_layer("transform")
-        return device.hidden_layer(network, coefs, intercepts, X, self.n_threads)
+        return device.hidden_layer(network, coefs, intercepts, X, self.n_threads, device=self.device)
 
     def _check_hidden_layer(self, method: str) -> None:
         if len(self.coefs_) == 1:
@@ -115,7 +116,9 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _input_gradient(self, X: Any, choose: Callable) -> np.ndarray:
         """Return the gradient of an output; choose(predict): its column and its factor, for all rows or each."""
         network, coefs, intercepts, X = self._to_predict(X)
-        columns, factors = choose(lambda: device.forward(network, coefs, intercepts, X, self.n_threads))
+        columns, factors = choose(
+            lambda: device.forward(network, coefs, intercepts, X, self.n_threads, device=self.device)
+        )
         errors = errors_of_outputs(columns, factors, (X.shape[0], network.widths[-1]), X.dtype)
-        gradient = device.input_gradient(network, coefs, intercepts, X, errors, self.n_threads)
+        gradient = device.input_gradient(network, coefs, intercepts, X, errors, self.n_threads, device=self.device)
         return gradient[:, : self.n_features_in_]  # without the inputs of an indicator

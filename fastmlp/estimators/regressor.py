@@ -127,6 +127,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         scoring: Any = None,
         keep_optimizer: bool = False,
         missing: Literal["zero", "indicator"] | None = None,
+        device: Literal["cpu", "cuda", "auto"] = "cpu",
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -168,6 +169,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             scoring=scoring,
             keep_optimizer=keep_optimizer,
             missing=missing,
+            device=device,
         )
 
     def fit(

@@ -226,6 +226,45 @@ def _logarithm_series(t):
     return series
 
 
+def wide_logarithm_series(t):
+    """Return 2 atanh(s) / s - 2 for t = s * s, |s| <= 1/3: the series of `logarithm_series` with more terms."""
+    return logarithm_series(t)
+
+
+@overload(wide_logarithm_series)
+def _wide_logarithm_series(t):
+    if scalar_type(t) == types.float32:
+
+        def series(t):
+            p = t * constant(t, 2 / 13) + constant(t, 2 / 11)
+            p = p * t + constant(t, 2 / 9)
+            p = p * t + constant(t, 2 / 7)
+            p = p * t + constant(t, 2 / 5)
+            p = p * t + constant(t, 2 / 3)
+            return p * t
+
+        return series
+
+    def series(t):
+        p = t * constant(t, 2 / 31) + constant(t, 2 / 29)
+        p = p * t + constant(t, 2 / 27)
+        p = p * t + constant(t, 2 / 25)
+        p = p * t + constant(t, 2 / 23)
+        p = p * t + constant(t, 2 / 21)
+        p = p * t + constant(t, 2 / 19)
+        p = p * t + constant(t, 2 / 17)
+        p = p * t + constant(t, 2 / 15)
+        p = p * t + constant(t, 2 / 13)
+        p = p * t + constant(t, 2 / 11)
+        p = p * t + constant(t, 2 / 9)
+        p = p * t + constant(t, 2 / 7)
+        p = p * t + constant(t, 2 / 5)
+        p = p * t + constant(t, 2 / 3)
+        return p * t
+
+    return series
+
+
 def arctangent_series(t):
     """Return arctan(s) / s - 1 for t = s * s, |s| <= 0.2: the series sum of (-t)**k / (2 k + 1) from k = 1."""
     s = np.sqrt(t)
@@ -364,10 +403,9 @@ def logarithm(x):
 
 @formula
 def logarithm_of_one_plus(x):
-    """Return log(1 + x) for x >= 0, accurate near 0, where the rounding of 1 + x is made up for (Kahan's way)."""
-    whole = constant(x, 1) + x
-    rounded = whole - constant(x, 1)
-    return where_positive(rounded, logarithm(whole) * x / rounded, x)
+    """Return log(1 + x) for 0 <= x <= 1, accurate near 0: 2 atanh(x / (x + 2)), without an exponent to take off."""
+    s = x / (x + constant(x, 2))
+    return (s + s) + s * wide_logarithm_series(s * s)
 
 
 @formula

@@ -1,6 +1,8 @@
 """The one place that chooses the engine; everything else asks here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 
 import numpy as np
 from scipy.sparse import spmatrix
@@ -13,22 +15,103 @@ from fastmlp.cpu.saliency import hidden_layer as _hidden_layer
 from fastmlp.cpu.saliency import input_gradient as _input_gradient
 from fastmlp.network import Network
 
+CPU, CUDA, AUTO = DEVICES = ("cpu", "cuda", "auto")
+# Multiply-adds of a prediction, from which on `AUTO` sends the rows to a GPU: fewer are done before they are there.
+WORK_WORTH_A_GPU = 1 << 33
 
-def make_engine(network: Network, dtype: np.dtype, n_threads: int | None) -> Engine:
-    """Return an engine that trains `network` in `dtype`, with all threads that numba allows if `n_threads` is None."""
-    return Engine(network, dtype, n_threads)
 
-
-def check_activations(activations: Sequence[str | Activation], dtype: np.dtype) -> None:
-    """Compile users' own activations, so that what is wrong with them is said before any work.
+def check_gpu() -> None:
+    """Check that there is a GPU to compute on.
 
     Raises
     ------
-    ValueError
-        If one cannot be compiled or differentiated.
+    ImportError
+        If what drives it is not installed.
+    RuntimeError
+        If there is none.
     """
+    if find_spec("numba_cuda") is None:
+        raise ImportError(
+            "device='cuda' needs the extra 'cuda', which is not installed: pip install 'fastmlp[cuda]'; or take "
+            "device='cpu'."
+        )
+    if not import_module("fastmlp.cuda.compiler").available():
+        raise RuntimeError(
+            "device='cuda' needs an NVIDIA GPU and its driver, and none was found (nvidia-smi shows what there is): "
+            "take device='cpu', or device='auto', which uses a GPU where there is one."
+        )
+
+
+def has_gpu() -> bool:
+    """Return whether there is a GPU to compute on."""
+    try:
+        check_gpu()
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
+def device_of_training(
+    device: str, activations: Sequence[str | Activation], change: Callable | None, dtype: np.dtype
+) -> str:
+    """Return where to train: "cpu" or "cuda"; compile users' own activations, so that what is wrong with them is said.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda", "auto"}
+        What the user asks for; "auto" is a GPU where there is one, and no function of the user's own.
+    activations : sequence of str or Activation
+        Of the hidden layers.
+    change : callable or None
+        A user's own change of rows.
+    dtype : numpy.dtype
+        Of all arithmetic.
+
+    Raises
+    ------
+    ImportError, RuntimeError
+        As `check_gpu`, if a GPU is asked for.
+    ValueError
+        If an activation cannot be compiled or differentiated, or a GPU is asked for and there are functions of the
+        user's own.
+    """
+    own = next((one.function for one in activations if isinstance(one, Activation)), change)
+    if device == CUDA:
+        check_gpu()
+        if own is not None:
+            raise ValueError(
+                f"device='cuda' has no functions of your own, as activation or augment, got {own!r}: take "
+                "device='cpu', or names."
+            )
+        return CUDA
+    if device == AUTO and own is None and has_gpu():
+        return CUDA
     for activation in activations:
         code_of(FULL_PROGRAM, activation, dtype)
+    return CPU
+
+
+def _device_of_prediction(device: str, network: Network, n_rows: int) -> str:
+    """Return where to predict: on the CPU where there is no GPU, too, for a model that was trained on one."""
+    if device == CPU or any(isinstance(activation, Activation) for activation in network.activations):
+        return CPU
+    if device == AUTO and n_rows * network.n_parameters < WORK_WORTH_A_GPU:
+        return CPU
+    return CUDA if has_gpu() else CPU
+
+
+def _cuda(name: str) -> Callable:
+    return getattr(import_module("fastmlp.cuda.predict"), name)
+
+
+def make_engine(network: Network, dtype: np.dtype, n_threads: int | None, device: str = CPU) -> object:
+    """Return an engine that trains `network` in `dtype` on "cpu" or "cuda".
+
+    On the CPU it takes `n_threads` threads, or all that numba allows if that is None.
+    """
+    if device == CUDA:
+        return import_module("fastmlp.cuda.engine").Engine(network, dtype)
+    return Engine(network, dtype, n_threads)
 
 
 def forward(
@@ -38,8 +121,11 @@ def forward(
     X: np.ndarray | spmatrix,
     n_threads: int | None,
     raw: bool = False,
+    device: str = CPU,
 ) -> np.ndarray:
     """Return the output layer's activations, or its preactivations if `raw`, of shape (n_samples, n_outputs)."""
+    if device != CPU and _device_of_prediction(device, network, X.shape[0]) == CUDA:
+        return _cuda("forward")(network, coefs, intercepts, X, raw=raw)
     return _forward(network, coefs, intercepts, X, n_threads, raw)
 
 
@@ -49,8 +135,11 @@ def hidden_layer(
     intercepts: Sequence[np.ndarray],
     X: np.ndarray | spmatrix,
     n_threads: int | None,
+    device: str = CPU,
 ) -> np.ndarray:
     """Return the activations of the last hidden layer, of shape (n_samples, units)."""
+    if _device_of_prediction(device, network, X.shape[0]) == CUDA:
+        return _cuda("hidden_layer")(network, coefs, intercepts, X)
     return _hidden_layer(network, coefs, intercepts, X, n_threads)
 
 
@@ -61,6 +150,9 @@ def input_gradient(
     X: np.ndarray | spmatrix,
     errors: np.ndarray,
     n_threads: int | None,
+    device: str = CPU,
 ) -> np.ndarray:
     """Return the derivative of each row's sum of errors times preactivations of the output by the row's inputs."""
+    if _device_of_prediction(device, network, X.shape[0]) == CUDA:
+        return _cuda("input_gradient")(network, coefs, intercepts, X, errors)
     return _input_gradient(network, coefs, intercepts, X, errors, n_threads)

@@ -1,0 +1,98 @@
+"""Compile kernels to PTX and assemble them, without a GPU: run as a script, it prints what became of them as JSON."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numba.cuda.dispatcher
+import numpy as np
+from numba import cuda, types
+
+ARCHITECTURES = [(8, 0), (9, 0), (10, 0)]
+
+
+def compiled(function, signature, architecture):
+    """Return a kernel's PTX."""
+    # a kernel that calls another function asks the driver for the GPU that is there
+    device = SimpleNamespace(compute_capability=architecture)
+    numba.cuda.dispatcher.get_current_device = lambda: device
+    return cuda.compile_ptx(function.py_func, signature, cc=architecture)[0]
+
+
+def assembled(ptx, architecture):
+    """Return what the assembler says of a kernel: registers, bytes of spills and of shared memory."""
+    from cuda.bindings import nvjitlink
+
+    major, minor = architecture
+    options = [f"-arch=sm_{major}{minor}", "-verbose", "-Xptxas=-v"]
+    linker = nvjitlink.create(len(options), options)
+    code = ptx.encode()
+    nvjitlink.add_data(linker, nvjitlink.InputType.PTX, code, len(code), "kernel")
+    for library in sorted(Path(sys.prefix).rglob("libcudadevrt.a"))[:1] if "cudaCGSynchronize" in ptx else []:
+        nvjitlink.add_file(linker, nvjitlink.InputType.LIBRARY, str(library))
+    nvjitlink.complete(linker)
+    log = bytearray(nvjitlink.get_info_log_size(linker))
+    nvjitlink.get_info_log(linker, log)
+    text = log.decode()
+    return {
+        "registers": max(map(int, re.findall(r"sed (\d+) registers", text))),
+        "spills": sum(map(int, re.findall(r"(\d+) bytes spill stores", text))),
+        "shared": max(map(int, re.findall(r"(\d+) bytes smem", text)), default=0),
+    }
+
+
+def kernels():
+    """Give the name, function and types of all kernels."""
+    from fastmlp.cuda import step
+    from fastmlp.cuda.program import program_of
+    from fastmlp.network import Network
+
+    integers, doubles, integer = types.int64[::1], types.float64[::1], types.int64
+    programs = {name: program_of(Network((1, 1, 1), (name, "identity"), "squared_error")) for name in ("relu", "gelu")}
+    for program in programs.values():
+        size = "classic" if program is programs["relu"] else "full"
+        for dtype in ("float32", "float64"):
+            numbers = getattr(types, dtype)[::1]
+            for kind in ("shared", "block", "grid"):
+                train = step.make_train(program, np.dtype(dtype), kind)
+                arguments = (
+                    numbers,
+                    numbers,
+                    integers,
+                    numbers,
+                    integers,
+                    numbers,
+                    numbers,
+                    integers,
+                    doubles,
+                    doubles,
+                )
+                yield f"train {kind} {size} {dtype}", train, arguments
+            arguments = (numbers, numbers, numbers, integers, numbers, integers, integers)
+            predict = step.make_predict(program, np.dtype(dtype))
+            yield f"predict {size} {dtype}", predict, (*arguments, integer, integer)
+            yield f"input_gradient {size} {dtype}", step.make_input_gradient(program), (*arguments, numbers, integer)
+            arguments = (doubles, numbers, integers, numbers, numbers, integer, integer, integer, types.float64)
+            yield f"sum_losses {size} {dtype}", step.make_sum_losses(program), arguments
+            yield f"find_not_finite {size} {dtype}", step.find_not_finite, (types.int32[::1], numbers, integer)
+
+
+def main():
+    """Print a record of each kernel whose name has one of the words given, or of all."""
+    records = []
+    for name, function, signature in kernels():
+        if len(sys.argv) == 1 or any(word in name for word in sys.argv[1:]):
+            for architecture in ARCHITECTURES:
+                ptx = compiled(function, signature, architecture)
+                record = {"name": name, "architecture": "sm_{}{}".format(*architecture)}
+                record["loads"] = len(re.findall(r"ld\.(?:global|shared)?\.?v[24]\.f(?:32|64)", ptx))
+                record["shared loads"] = len(re.findall(r"ld\.shared\.v[24]", ptx))
+                record["local"] = len(re.findall(r"\b(?:ld|st)\.local", ptx))
+                records.append(record | assembled(ptx, architecture))
+    print(json.dumps(records))
+
+
+if __name__ == "__main__":
+    main()
