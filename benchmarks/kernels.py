@@ -68,10 +68,10 @@ def exponentials(memory, count):
 
 
 @compiled
-def updates(memory, plan, constants, count):
+def updates(memory, sums, plan, constants, count):
     """Apply Adam to SIZE parameters, `count` times."""
     for _ in range(count):
-        update_parameters(plan[0], memory, 0, (1, SIZE, SIZE), plan, (1e-4, 0.0, 1.0), 1.0, constants)
+        update_parameters(plan[0], memory, sums, 0, (1, SIZE, SIZE, SIZE, 0), plan, (1e-4, 0.0, 1.0), 1.0, constants)
 
 
 # Operations an element: a multiply-add is two, a multiplication, a division and a root one each. Additions, comparisons
@@ -120,7 +120,9 @@ def make_update(dtype: str) -> tuple[Callable[[int], object], float]:
     """Return the function (count) of Adam's update."""
     plan = np.zeros(HEAD, np.int64)
     plan[0], plan[GRADIENT], plan[FIRST], plan[SECOND] = UPDATE_CODES["adam"], SIZE, 2 * SIZE, 3 * SIZE
-    return partial(updates, arrays(dtype, 4 * SIZE), plan, (1e-3, 0.9, 0.999, 1e-8, 1e-3, 1e-3)), SIZE * UPDATE
+    return partial(
+        updates, arrays(dtype, 4 * SIZE), np.zeros(1), plan, (1e-3, 0.9, 0.999, 1e-8, 1e-3, 1e-3)
+    ), SIZE * UPDATE
 
 
 KERNELS = {

@@ -8,17 +8,21 @@ from types import SimpleNamespace
 
 import numba.cuda.dispatcher
 import numpy as np
-from numba import cuda, types
+from numba import types
+from numba.cuda import compiler
 
 ARCHITECTURES = [(8, 0), (9, 0), (10, 0)]
 
 
-def compiled(function, signature, architecture):
-    """Return a kernel's PTX."""
+def compiled(function, signature):
+    """Return a function of an architecture that gives a kernel's PTX for it; what Numba does is done once for all."""
     # a kernel that calls another function asks the driver for the GPU that is there
-    device = SimpleNamespace(compute_capability=architecture)
+    device = SimpleNamespace(compute_capability=ARCHITECTURES[0])
     numba.cuda.dispatcher.get_current_device = lambda: device
-    return cuda.compile_ptx(function.py_func, signature, cc=architecture)[0]
+    options = {"debug": None, "lineinfo": False, "fastmath": False, "opt": None, "abi_info": None}
+    options |= {"device": False, "abi": "numba", "forceinline": False, "lto": False, "launch_bounds": None}
+    library, _ = compiler._compile_pyfunc_with_fixup(function.py_func, signature, cc=ARCHITECTURES[0], **options)
+    return lambda architecture: library.get_asm_str(cc=architecture)
 
 
 def assembled(ptx, architecture):
@@ -30,6 +34,7 @@ def assembled(ptx, architecture):
     linker = nvjitlink.create(len(options), options)
     code = ptx.encode()
     nvjitlink.add_data(linker, nvjitlink.InputType.PTX, code, len(code), "kernel")
+    # of a grid whose threads wait for each other: a part of CUDA's runtime
     for library in sorted(Path(sys.prefix).rglob("libcudadevrt.a"))[:1] if "cudaCGSynchronize" in ptx else []:
         nvjitlink.add_file(linker, nvjitlink.InputType.LIBRARY, str(library))
     nvjitlink.complete(linker)
@@ -50,10 +55,9 @@ def kernels():
     from fastmlp.network import Network
 
     integers, doubles, integer = types.int64[::1], types.float64[::1], types.int64
-    programs = {name: program_of(Network((1, 1, 1), (name, "identity"), "squared_error")) for name in ("relu", "gelu")}
-    for program in programs.values():
-        size = "classic" if program is programs["relu"] else "full"
-        for dtype in ("float32", "float64"):
+    for size, name, dtypes in (("classic", "relu", ["float32"]), ("full", "gelu", ["float32", "float64"])):
+        program = program_of(Network((1, 1, 1), (name, "identity"), "squared_error"))
+        for dtype in dtypes:
             numbers = getattr(types, dtype)[::1]
             for kind in ("shared", "block", "grid"):
                 train = step.make_train(program, np.dtype(dtype), kind)
@@ -84,8 +88,9 @@ def main():
     records = []
     for name, function, signature in kernels():
         if len(sys.argv) == 1 or any(word in name for word in sys.argv[1:]):
+            ptx_for = compiled(function, signature)
             for architecture in ARCHITECTURES:
-                ptx = compiled(function, signature, architecture)
+                ptx = ptx_for(architecture)
                 record = {"name": name, "architecture": "sm_{}{}".format(*architecture)}
                 record["loads"] = len(re.findall(r"ld\.(?:global|shared)?\.?v[24]\.f(?:32|64)", ptx))
                 record["shared loads"] = len(re.findall(r"ld\.shared\.v[24]", ptx))

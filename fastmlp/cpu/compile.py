@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from types import FunctionType
 
 from numba import njit
+
+from fastmlp.stamp import stamp
 
 # Flags as for the formulas. No GIL: helper threads run kernels side by side. No NRT: kernels allocate nothing, and the
 # references to their arrays would be counted at each call by instructions that all cores wait for.
@@ -41,14 +42,7 @@ def kernel(function: Callable) -> Callable:
     return named_kernel(function)
 
 
-def _stamp() -> tuple:
-    """Return a mark of all source that compiled code may hold."""
-    package = Path(__file__).parent.parent
-    files = sorted([*package.glob("cpu/*.py"), *package.glob("formulas/*.py")])
-    return tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-
-
-_STAMP = _stamp()
+_STAMP = stamp("cpu", "formulas")  # of all source that compiled code may hold
 
 
 def entry(function: Callable) -> Callable:

@@ -186,7 +186,7 @@ class Layout:
         record[BIAS] = self._take(panels * self.lanes)
         record[COST_BEFORE], record[TILES_BEFORE] = head[COST], self.n_tiles
         head[COST] += panels * tiles
-        self.n_tiles += -(-panels // PANELS) * tiles
+        self.n_tiles += -(-panels // PANELS) * (tiles + 1)  # and the biases of a group of panels
         return record
 
     def _place_transposed(self, record):

@@ -41,6 +41,8 @@ from fastmlp.formulas.elementary import maximum
 from fastmlp.formulas.penalties import soft_threshold
 from fastmlp.formulas.updates import UPDATES, sgd_absorb
 
+TILES_AT_ONCE = 8  # that one call updates: a call takes as long as some registers, and the weights stay in the cache
+
 
 @inlined
 def load_gradient(memory, plan, place):
@@ -52,31 +54,36 @@ def load_gradient(memory, plan, place):
 
 
 @kernel
-def store_gradient(memory, parameter, blocks, plan, penalty, scale, constants):
-    """gradient <- scale (gradient + alpha parameter); returns the sum of squared parameters.
+def store_gradient(memory, sums, parameter, blocks, plan, penalty, scale, constants):
+    """gradient <- scale (gradient + alpha parameter); sums <- of each tile the sum of squared parameters.
 
-    blocks: (how many, count of each, distance from one to the next); penalty: (alpha, part of it that is L1, what it is
-    multiplied by).
+    parameter: where the first tile begins; blocks: (panels, length of a tile in a panel, distance of panels, length of
+    all tiles, where in `sums` the first is); penalty: (alpha, part of it that is L1, what it is multiplied by).
     """
-    squares = repeat(memory, 0.0)
-    for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
-        for i in range(start, start + blocks[1], width(memory)):
-            w = load(memory, i)
-            squares = squares + w * w
-            store(memory, i + plan[GRADIENT], (load_gradient(memory, plan, i) + w * penalty[0]) * scale)
-    return horizontal_sum(squares)
+    slot = blocks[4]
+    for tile in range(0, blocks[3], blocks[1]):
+        squares, length = repeat(memory, 0.0), min(blocks[1], blocks[3] - tile)
+        for start in range(parameter + tile, parameter + tile + blocks[0] * blocks[2], blocks[2]):
+            for i in range(start, start + length, width(memory)):
+                w = load(memory, i)
+                squares = squares + w * w
+                store(memory, i + plan[GRADIENT], (load_gradient(memory, plan, i) + w * penalty[0]) * scale)
+        sums[slot] = horizontal_sum(squares)
+        slot += 1
 
 
 @kernel
-def squared_gradient(memory, parameter, blocks, plan, penalty, scale, constants):
-    """Return the sum of squares of scale (gradient + alpha parameter), penalty being L2 and L1 as for `_make_step`."""
-    total = repeat(memory, 0.0)
-    l2 = penalty[0] * (1.0 - penalty[1])
-    for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
-        for i in range(start, start + blocks[1], width(memory)):
-            g = (load_gradient(memory, plan, i) + load(memory, i) * l2) * scale
-            total = total + g * g
-    return horizontal_sum(total)
+def squared_gradient(memory, sums, parameter, blocks, plan, penalty, scale, constants):
+    """Sum the squares of scale (gradient + alpha parameter) of each tile into `sums`; arguments as above."""
+    slot, l2 = blocks[4], penalty[0] * (1.0 - penalty[1])
+    for tile in range(0, blocks[3], blocks[1]):
+        total, length = repeat(memory, 0.0), min(blocks[1], blocks[3] - tile)
+        for start in range(parameter + tile, parameter + tile + blocks[0] * blocks[2], blocks[2]):
+            for i in range(start, start + length, width(memory)):
+                g = (load_gradient(memory, plan, i) + load(memory, i) * l2) * scale
+                total = total + g * g
+        sums[slot] = horizontal_sum(total)
+        slot += 1
 
 
 def _make_step(update, sparsifies):
@@ -84,54 +91,60 @@ def _make_step(update, sparsifies):
     rate, absorbs, absorb = update.rate, update.absorb is not None, update.absorb or sgd_absorb
 
     @kernel
-    def apply_sparse(memory, parameter, blocks, plan, penalty, scale, constants):
+    def apply_sparse(memory, sums, parameter, blocks, plan, penalty, scale, constants):
         """As `apply` below, with the proximal step of an L1 part, which sets weights near 0 to 0."""
-        l2, l1 = penalty[0] * (1.0 - penalty[1]), penalty[0] * penalty[1] * penalty[2]
-        squares = sizes = repeat(memory, 0.0)
-        for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
-            for i in range(start, start + blocks[1], width(memory)):
-                w = load(memory, i)
-                squares, sizes = squares + w * w, sizes + maximum(w, -w)
-                g = (load_gradient(memory, plan, i) + w * l2) * scale
-                first, second = i + plan[FIRST], i + plan[SECOND]
-                m = load(memory, first)
-                new, m, v = step(w, g, m, load(memory, second) if two_moments else m, constants)
-                if two_moments:
-                    store(memory, second, v)
-                sparse = soft_threshold(new, rate(m, v, constants) * l1)
-                store(memory, i, sparse)
-                store(memory, first, absorb(m, sparse - new, constants) if absorbs else m)
-        return (1.0 - penalty[1]) * horizontal_sum(squares) + 2.0 * penalty[1] * horizontal_sum(sizes)
+        slot, l2, l1 = blocks[4], penalty[0] * (1.0 - penalty[1]), penalty[0] * penalty[1] * penalty[2]
+        for tile in range(0, blocks[3], blocks[1]):
+            length = min(blocks[1], blocks[3] - tile)
+            squares = sizes = repeat(memory, 0.0)
+            for start in range(parameter + tile, parameter + tile + blocks[0] * blocks[2], blocks[2]):
+                for i in range(start, start + length, width(memory)):
+                    w = load(memory, i)
+                    squares, sizes = squares + w * w, sizes + maximum(w, -w)
+                    g = (load_gradient(memory, plan, i) + w * l2) * scale
+                    first, second = i + plan[FIRST], i + plan[SECOND]
+                    m = load(memory, first)
+                    new, m, v = step(w, g, m, load(memory, second) if two_moments else m, constants)
+                    if two_moments:
+                        store(memory, second, v)
+                    sparse = soft_threshold(new, rate(m, v, constants) * l1)
+                    store(memory, i, sparse)
+                    store(memory, first, absorb(m, sparse - new, constants) if absorbs else m)
+            sums[slot] = (1.0 - penalty[1]) * horizontal_sum(squares) + 2.0 * penalty[1] * horizontal_sum(sizes)
+            slot += 1
 
     @kernel
-    def apply(memory, parameter, blocks, plan, penalty, scale, constants):
-        """Update blocks of parameters, as `store_gradient` takes them; returns their penalty before, over alpha / 2.
+    def apply(memory, sums, parameter, blocks, plan, penalty, scale, constants):
+        """Update tiles of parameters, as `store_gradient` takes them; sums <- their penalty before, over alpha / 2.
 
-        It returns 0 for a decoupled update: its decay of the weights is no part of the loss.
+        That is 0 for a decoupled update: its decay of the weights is no part of the loss.
         """
         if sparsifies and penalty[1] > 0.0:
-            return apply_sparse(memory, parameter, blocks, plan, penalty, scale, constants)
-        alpha = penalty[0]
-        squares = repeat(memory, 0.0)
-        for start in range(parameter, parameter + blocks[0] * blocks[2], blocks[2]):
-            for i in range(start, start + blocks[1], width(memory)):
-                w = load(memory, i)
-                if decoupled:
-                    g = load_gradient(memory, plan, i) * scale
-                    w = w * (1.0 - alpha * constants[4])
-                else:
-                    squares = squares + w * w
-                    g = (load_gradient(memory, plan, i) + w * alpha) * scale
-                first, second = i + plan[FIRST], i + plan[SECOND]
-                if two_moments:
-                    new, m, v = step(w, g, load(memory, first), load(memory, second), constants)
-                    store(memory, second, v)
-                else:
-                    m = load(memory, first)
-                    new, m, v = step(w, g, m, m, constants)
-                store(memory, i, new)
-                store(memory, first, m)
-        return horizontal_sum(squares)
+            apply_sparse(memory, sums, parameter, blocks, plan, penalty, scale, constants)
+            return
+        slot, alpha = blocks[4], penalty[0]
+        for tile in range(0, blocks[3], blocks[1]):
+            squares, length = repeat(memory, 0.0), min(blocks[1], blocks[3] - tile)
+            for start in range(parameter + tile, parameter + tile + blocks[0] * blocks[2], blocks[2]):
+                for i in range(start, start + length, width(memory)):
+                    w = load(memory, i)
+                    if decoupled:
+                        g = load_gradient(memory, plan, i) * scale
+                        w = w * (1.0 - alpha * constants[4])
+                    else:
+                        squares = squares + w * w
+                        g = (load_gradient(memory, plan, i) + w * alpha) * scale
+                    first, second = i + plan[FIRST], i + plan[SECOND]
+                    if two_moments:
+                        new, m, v = step(w, g, load(memory, first), load(memory, second), constants)
+                        store(memory, second, v)
+                    else:
+                        m = load(memory, first)
+                        new, m, v = step(w, g, m, m, constants)
+                    store(memory, i, new)
+                    store(memory, first, m)
+            sums[slot] = horizontal_sum(squares)
+            slot += 1
 
     return apply
 
@@ -199,13 +212,13 @@ def add_bias_gradients(memory, plan, layer, panels, rows, chunks, fresh):
 
 
 @kernel
-def update_biases(program, memory, plan, layer, panels, update, scale, constants):
-    """Apply the update to the biases of panels[0] to panels[1], whose gradients are complete; returns what it does."""
+def update_biases(program, memory, penalties, plan, layer, panels, slot, update, scale, constants):
+    """Apply the update to the biases of panels[0] to panels[1], whose gradients are complete; they have no penalty."""
     lanes = width(memory)
-    blocks = (panels[1] - panels[0], lanes, lanes)
-    return program.update_parameters(
-        update[0], memory, plan[layer + BIAS] + panels[0] * lanes, blocks, plan, (0.0, 0.0, 0.0), scale, constants
-    )
+    blocks, start = (panels[1] - panels[0], lanes, lanes, lanes, slot), plan[layer + BIAS] + panels[0] * lanes
+    program.update_parameters(update[0], memory, penalties, start, blocks, plan, (0.0, 0.0, 0.0), scale, constants)
+    if update[0] != NORM:
+        penalties[slot] = 0.0
 
 
 @kernel
@@ -290,16 +303,14 @@ def sparse_layer_gradient(program, memory, penalties, plan, layer, rows, block, 
     if first == 0:
         add_bias_gradients(memory, plan, layer, (0, panels), count, block[2:], block[0])
         if block[1]:
-            update_biases(program, memory, plan, layer, (0, panels), update, scale, constants)
+            slot = plan[layer + TILES_BEFORE] + row_tiles
+            update_biases(program, memory, penalties, plan, layer, (0, panels), slot, update, scale, constants)
     if not block[1]:
         return
     # one row of tiles has as many slots as there are groups of panels; the first of them takes the whole sum
-    for tile in range(first_tile, last_tile):
-        start, stride = plan[layer + WEIGHT] + tile * ROWS * lanes, plan[layer + WEIGHT_STRIDE]
-        blocks = (panels, min(ROWS, plan[layer + INPUTS] - tile * ROWS) * lanes, stride)
-        penalties[plan[layer + TILES_BEFORE] + tile] = program.update_parameters(
-            update[0], memory, start, blocks, plan, update[1], scale, constants
-        )
+    start, stride = plan[layer + WEIGHT] + first * lanes, plan[layer + WEIGHT_STRIDE]
+    blocks = (panels, ROWS * lanes, stride, (last - first) * lanes, plan[layer + TILES_BEFORE] + first_tile)
+    program.update_parameters(update[0], memory, penalties, start, blocks, plan, update[1], scale, constants)
 
 
 def first_layer_gradient(program, memory, penalties, plan, layer, X, order, rows, block, update, sums, part):
@@ -353,20 +364,21 @@ def update_tiles(program, memory, penalties, plan, update, sums, unit, first_lay
             panel, next_panel = edge(all_panels, groups, group), edge(all_panels, groups, group + 1)
             panels = next_panel - panel
             first, last = tiles_of_part(cost, row_tiles, panels, part)
-            for row_tile in range(first, last):
-                row = row_tile * ROWS
+            for row_tile in range(first, last, TILES_AT_ONCE):
+                row, end = row_tile * ROWS, min(plan[layer + INPUTS], min(last, row_tile + TILES_AT_ONCE) * ROWS)
                 weight = plan[layer + WEIGHT] + panel * stride + row * lanes
-                blocks = (panels, min(ROWS, plan[layer + INPUTS] - row) * lanes, stride)
-                penalties[tile + row_tile] = program.update_parameters(
-                    update[0], memory, weight, blocks, plan, update[1], sums[0], sums[1]
+                blocks = (panels, ROWS * lanes, stride, (end - row) * lanes, tile + row_tile)
+                program.update_parameters(
+                    update[0], memory, penalties, weight, blocks, plan, update[1], sums[0], sums[1]
                 )
                 if plan[layer + TRANSPOSED] > 0 and 0 < update[0] < NORM:
-                    column = plan[layer + TRANSPOSED] + row // lanes * plan[layer + TRANSPOSED_STRIDE] + row % lanes
-                    for p in range(panels):
-                        store_transposed(memory, column + (panel + p) * lanes * lanes, weight + p * stride)
+                    for i in range(row, end, ROWS):
+                        column = plan[layer + TRANSPOSED] + i // lanes * plan[layer + TRANSPOSED_STRIDE] + i % lanes
+                        for p in range(panels):
+                            place = weight + p * stride + (i - row) * lanes
+                            store_transposed(memory, column + (panel + p) * lanes * lanes, place)
             if first == 0 and last > 0:
-                squares = update_biases(program, memory, plan, layer, (panel, next_panel), update, sums[0], sums[1])
-                if update[0] == NORM:
-                    penalties[tile] += squares
+                slot = tile + row_tiles
+                update_biases(program, memory, penalties, plan, layer, (panel, next_panel), slot, update, *sums)
             cost += panels * row_tiles
-            tile += row_tiles
+            tile += row_tiles + 1

@@ -7,16 +7,36 @@ import warnings
 from collections.abc import Callable
 
 import numba
+import numba_cuda
 import numpy as np
 from numba import cuda
 from numba.core.errors import NumbaPerformanceWarning
 
+from fastmlp.stamp import stamp
+
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 
 
-def kernel(function: Callable) -> Callable:
-    """Compile a function that a grid of threads runs; the code is kept on disk."""
-    return cuda.jit(function) if SIMULATED or function.__closure__ else cuda.jit(cache=True)(function)
+_STAMP = stamp("cuda", "formulas")  # of all source that compiled code may hold
+
+
+def kernel(function: Callable, *closure: str) -> Callable:
+    """Compile a function that a grid of threads runs; keep the code on disk.
+
+    closure: words that tell apart what `function` closes over. Numba would take a hash of that, which holds a number
+    drawn anew in each process; and it takes code for stale when the file of `function` has changed, here when any file
+    of the kernels or formulas has.
+    """
+    if SIMULATED:
+        return cuda.jit(function)
+    try:
+        dispatcher = cuda.jit(cache=True)(function)
+    except RuntimeError:  # no place to write to: compile in each process
+        return cuda.jit(function)
+    cache = dispatcher._cache
+    cache._cache_file._source_stamp = _STAMP
+    cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), numba_cuda.__version__, closure)
+    return dispatcher
 
 
 def available() -> bool:

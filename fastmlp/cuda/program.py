@@ -78,6 +78,8 @@ class Program:
 
     Parameters
     ----------
+    name : str
+        Tells it apart from all others.
     names : sequence of str
         Of the activations.
     update_names, loss_names : sequence of str
@@ -97,7 +99,8 @@ class Program:
         Of the losses of a unit.
     """
 
-    def __init__(self, names: Sequence[str], update_names: Sequence[str], loss_names: Sequence[str]):
+    def __init__(self, name: str, names: Sequence[str], update_names: Sequence[str], loss_names: Sequence[str]):
+        self.name = name
         self.codes = {name: code for code, name in enumerate(names)}
         self.update_codes = {name: code for code, name in enumerate(update_names)}
         self.loss_codes = {name: code for code, name in enumerate(loss_names)} | SOFTMAX_CODES
@@ -116,8 +119,8 @@ class Program:
 @functools.cache
 def _program(classic: bool) -> Program:
     if classic:
-        return Program(activations.CLASSIC, updates.CLASSIC, losses.CLASSIC)
-    return Program(tuple(ACTIVATIONS), tuple(UPDATES), tuple(LOSSES))
+        return Program("classic", activations.CLASSIC, updates.CLASSIC, losses.CLASSIC)
+    return Program("full", tuple(ACTIVATIONS), tuple(UPDATES), tuple(LOSSES))
 
 
 def program_of(network: Network, update: str = "sgd") -> Program:

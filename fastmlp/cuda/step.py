@@ -214,7 +214,8 @@ def make_train(program: Program, dtype: np.dtype, kind: str) -> Callable:
         for i in range(worker[0], plan[MEMORY], worker[1]):
             memory[first + i] = own_memory[i]
 
-    return kernel({"grid": train_in_grid, "block": train_in_block, "shared": train_in_shared_memory}[kind])
+    train = {"grid": train_in_grid, "block": train_in_block, "shared": train_in_shared_memory}[kind]
+    return kernel(train, program.name, np.dtype(dtype).name)
 
 
 ACTIVATED, RAW, HIDDEN = range(3)  # what `predict` gives
@@ -257,7 +258,7 @@ def make_predict(program: Program, dtype: np.dtype) -> Callable:
                     out[(first + row) * columns + column] = own[place + row * stride + column]
             block_sync()
 
-    return kernel(predict)
+    return kernel(predict, program.name, np.dtype(dtype).name)
 
 
 @functools.cache
@@ -287,7 +288,7 @@ def make_input_gradient(program: Program) -> Callable:
                     out[(first + row) * inputs + column] = own[below + row * in_stride + column]
             block_sync()
 
-    return kernel(input_gradient)
+    return kernel(input_gradient, program.name)
 
 
 @functools.cache
@@ -309,7 +310,7 @@ def make_sum_losses(program: Program) -> Callable:
         results[thread] = loss
         results[threads + thread] = weight_sum
 
-    return kernel(sum_losses)
+    return kernel(sum_losses, program.name)
 
 
 @kernel
