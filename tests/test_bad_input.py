@@ -425,7 +425,7 @@ def test_an_engine_that_fails(name, error, method, monkeypatch):
     fitted = ours(name).fit(X, y)
     before = deep_copy(fitted)
 
-    def fail(*arguments):
+    def fail(*arguments, **more):
         raise error
 
     monkeypatch.setattr(device, "make_engine", fail)

@@ -455,7 +455,7 @@ def test_cached_code_is_stale_when_any_formula_has_changed(tmp_path):
 SHARE_A_CACHE = """
 import sys
 import numpy as np
-import tests.test_cpu as test
+import test_cpu as test
 network = test.make_network((37, 40, 17, 4), "log_loss", "relu")
 for kind in sys.argv[1:]:
     test.assert_same_training(network, 300, np.float32, csr=kind == "csr", batch=50, rtol=1e-4)
@@ -463,11 +463,12 @@ for kind in sys.argv[1:]:
 
 
 def run_python(program, *arguments, **environment):
-    root = Path(__file__).parent.parent
+    here = Path(__file__).parent
+    paths = f"{here}{os.pathsep}{here.parent}"
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        env={**os.environ, **environment},
-        cwd=root,
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+        cwd=here.parent,
         capture_output=True,
         text=True,
         check=False,
@@ -485,7 +486,7 @@ NO_PLACE_FOR_A_CACHE = """
 from numba.core import caching
 caching.CacheImpl._locator_classes = []
 caching.CompileResultCacheImpl._locator_classes = []
-import tests.test_cpu as test
+import test_cpu as test
 test.assert_same_training(test.make_network((3, 4, 2)), 20)
 """
 
@@ -497,7 +498,7 @@ def test_no_place_for_a_cache():
 
 INSTRUCTION_SETS = """
 import numpy as np
-import tests.test_cpu as test
+import test_cpu as test
 from fastmlp.cpu.target import INSTRUCTION_SET
 print(INSTRUCTION_SET.name)
 network = test.make_network((21, 35, 18, 3), "log_loss")

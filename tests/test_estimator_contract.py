@@ -301,8 +301,8 @@ def test_ctrl_c_keeps_the_weights_so_far(estimator, monkeypatch):
 
     make_engine = device.make_engine
 
-    def make_interrupted(*arguments):
-        engine = make_engine(*arguments)
+    def make_interrupted(*arguments, **device):
+        engine = make_engine(*arguments, **device)
         run_epoch, calls = engine.run_epoch, []
 
         def interrupted(*arguments):
