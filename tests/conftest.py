@@ -1,18 +1,12 @@
 """The engines the tests run on."""
 
 import os
+import re
 import subprocess
 import sys
 
-# Numba reads it when it is imported. With `-m gpu` the tests run on a GPU.
-if "gpu" not in sys.argv:
-    os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
-
 import numpy as np
 import pytest
-
-from fastmlp import reference
-from fastmlp.training import device
 
 # Compiled by each process that finds nothing in Numba's cache; so two processes fill the cache before the tests start.
 WARM_UP = """
@@ -28,7 +22,15 @@ for rows in (X, csr_array(X)):
 """
 
 
+def on_gpu(expression):
+    """Return whether an expression of `-m` asks for the tests that are marked `gpu`."""
+    return re.search(r"\bgpu\b", re.sub(r"\bnot\s+gpu\b", "", expression)) is not None
+
+
 def pytest_configure(config):
+    # Numba reads it when it is imported, so nothing above imports it. Processes of xdist know the options as well.
+    if not on_gpu(config.getoption("markexpr")):
+        os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
     if not hasattr(config, "workerinput"):
         command = [sys.executable, "-c", WARM_UP]
         for process in [subprocess.Popen([*command, dtype]) for dtype in ("float32", "float64")]:
@@ -41,6 +43,8 @@ def pytest_addoption(parser):
 
 def use_reference(monkeypatch):
     """Put the plain NumPy engine in the place of the one that `fastmlp` chose."""
+    from fastmlp import reference
+    from fastmlp.training import device
 
     def without_device(function):
         return lambda *args, device="cpu": function(*args)
