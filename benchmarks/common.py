@@ -104,8 +104,8 @@ def machine() -> dict[str, object]:
     }
 
 
-PACKAGES = ("numba", "llvmlite", "scikit-learn", "numpy", "scipy", "torch", "jax")
-SETTINGS = ("OPENBLAS_", "OMP_", "MKL_", "NUMBA_", "GOTO_")
+PACKAGES = ("numba", "llvmlite", "numba-cuda", "scikit-learn", "numpy", "scipy", "torch", "jax")
+SETTINGS = ("OPENBLAS_", "OMP_", "MKL_", "NUMBA_", "GOTO_", "CUDA_", "XLA_", "JAX_", "TORCH_")
 
 
 def format_machine(facts: dict[str, object]) -> str:

@@ -199,7 +199,7 @@ def inputs_and_targets(problem: Problem) -> tuple[tuple[np.ndarray, ...], np.nda
 class Torch(Contestant):
     """PyTorch: modules, autograd and its fused optimizer; batches gathered by index; `compiled`: with torch.compile."""
 
-    def __init__(self, problem: Problem, compiled: bool):
+    def __init__(self, problem: Problem, compiled: bool, device: str = "cpu"):
         import torch
         from torch import nn
         from torch.nn import functional
@@ -225,11 +225,12 @@ class Torch(Contestant):
             def forward(self, *inputs):
                 return self.others(self.first(*inputs))
 
-        self.torch, self.problem, self.shape = torch, problem, problem.shape
+        self.torch, self.problem, self.shape, self.device = torch, problem, problem.shape, device
         inputs, y = inputs_and_targets(problem)
-        self.inputs, self.y = tuple(map(torch.from_numpy, inputs)), torch.from_numpy(y)
+        *self.inputs, self.y = (torch.from_numpy(array).to(device) for array in (*inputs, y))
         activation = {"relu": nn.ReLU, "tanh": nn.Tanh}[self.shape.activation]
-        self.network = Network(self.shape.widths, activation, len(inputs) > 1).to(self.inputs[-1].dtype)
+        self.network = Network(self.shape.widths, activation, len(inputs) > 1)
+        self.network.to(device, self.inputs[-1].dtype)
         criterion = {
             "log_loss": functional.cross_entropy,
             "binary_log_loss": functional.binary_cross_entropy_with_logits,
@@ -254,8 +255,8 @@ class Torch(Contestant):
         torch, rows = self.torch, self.problem.rows
         totals = []
         for _ in range(epochs):
-            order = torch.randperm(rows) if shuffle else torch.arange(rows)
-            total = torch.zeros((), dtype=self.inputs[-1].dtype)
+            order = (torch.randperm if shuffle else torch.arange)(rows, device=self.device)
+            total = torch.zeros((), dtype=self.inputs[-1].dtype, device=self.device)
             for batch in order.split(self.shape.batch):
                 self.optimizer.zero_grad()
                 loss = self.loss(self.inputs, self.y, batch)
@@ -277,8 +278,9 @@ class Torch(Contestant):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         with self.torch.inference_mode():
-            output = self.forward(self.torch.from_numpy(X))
-            return (output > 0).numpy()[:, 0].astype(int) if output.shape[1] == 1 else output.argmax(1).numpy()
+            output = self.forward(self.torch.from_numpy(X).to(self.device))
+            labels = (output > 0)[:, 0] if output.shape[1] == 1 else output.argmax(1)
+            return labels.cpu().numpy().astype(int)
 
 
 class Jax(Contestant):
@@ -349,14 +351,17 @@ class Jax(Contestant):
         zeros = partial(jax.tree.map, jnp.zeros_like)
         self.new_state = lambda pairs: (jax.tree.map(jnp.array, pairs), (zeros(pairs), zeros(pairs)), 0.0)
 
+    def new_order(self, shuffle: bool):
+        """Return the rows in the order of the next epoch."""
+        order = np.arange(self.problem.rows, dtype=np.int32)
+        if shuffle:
+            self.random.shuffle(order)
+        return order
+
     def train(self, epochs: int, shuffle: bool = True) -> list[float]:
-        rows = self.problem.rows
         losses = []
         for _ in range(epochs):
-            order = np.arange(rows, dtype=np.int32)
-            if shuffle:
-                self.random.shuffle(order)
-            self.state, loss = self.epoch(self.state, self.data, order)
+            self.state, loss = self.epoch(self.state, self.data, self.new_order(shuffle))
             losses.append(loss)
         return [float(loss) for loss in losses]
 

@@ -7,6 +7,7 @@ import numpy as np
 from fastmlp.cuda.compiler import SIMULATED, most_shared_memory
 from fastmlp.cuda.layout import GROUP_ROWS, ITEMS, ROW_TILE, WIDE, Layout, padded
 
+KINDS = ("shared", "block", "grid")  # of the kernels that train
 THREADS = 8 if SIMULATED else 128  # of a block
 # Multiply-adds of a step's forward pass, up to which a block alone is faster than a grid, whose threads wait longer for
 # each other.

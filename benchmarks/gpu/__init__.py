@@ -1,0 +1,1 @@
+"""What of the engine for NVIDIA GPUs needs a GPU: checked first, then measured."""
