@@ -2,9 +2,13 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
+from benchmarks.common import ROOT
 from benchmarks.common import run_module as run
 from fastmlp.cpu.threads import resolve_threads
 
@@ -82,3 +86,31 @@ def test_formulas():
     assert "| hinge " in text
     report = json.loads(run("benchmarks.formulas", "--quick", "--json", "--case", "huber of numbers"))
     assert report["results"]["huber of numbers"]["ratio"] > 0
+
+
+def test_gpu_without_a_gpu():
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "0", "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "-m", "benchmarks.gpu", "--quick"]
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 3, answer.stderr
+    assert "Nothing was checked or measured: device='cuda' needs" in answer.stdout
+
+
+def test_gpu_help():
+    text = " ".join(run("benchmarks.gpu", "--help").split())
+    for words in ("--thresholds", "--sanitize", "784-512-10", "3 if what it needs is missing, such as a GPU"):
+        assert words in text
+
+
+def test_gpu():
+    if importlib.util.find_spec("numba_cuda") is None:
+        pytest.skip("numba-cuda, of the extra cuda, is not installed")
+    report = json.loads(run("benchmarks.gpu", "--quick", "--json", "--case", "20-64-64-2", "--repeats", "1"))
+    assert "simulator" in report["card"]["card"]
+    assert {"activations", "two runs", "prediction, CSR", "losses of 20-64-64-2"} <= {
+        check["subject"] for check in report["checks"]
+    }
+    assert all(check["difference"] <= check["allowed"] for check in report["checks"])
+    (result,) = report["results"]
+    assert result["ratio"]["fastmlp"] == 1
+    assert ("PyTorch" in result["seconds"]) == ("torch" not in report["missing"])

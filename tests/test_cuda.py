@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from problems import FURTHER_OUTPUTS, OUTPUTS, UPDATES, make_network, make_problem, run
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp import reference
 from fastmlp.formulas import updates
@@ -18,9 +19,9 @@ from fastmlp.network import Augmentation, flatten
 
 pytest.importorskip("numba_cuda", reason="the extra `cuda` is not installed")
 
+from fastmlp.cuda import compiler, predict
 from fastmlp.cuda import engine as cuda_engine
 from fastmlp.cuda import layout as cuda_layout
-from fastmlp.cuda import predict
 from fastmlp.cuda.compiler import SIMULATED, available
 from fastmlp.cuda.engine import Engine
 
@@ -237,6 +238,71 @@ def test_a_small_network_lies_in_shared_memory_and_a_large_one_is_for_the_grid()
     assert kind_of(small, 32, np.float32) == "shared"
     assert kind_of(wide, 1, np.float32) == "block"
     assert kind_of(large, 32, np.float32) == "grid"
+
+
+real_gpu = pytest.mark.skipif(SIMULATED, reason="too large for the simulator")
+
+
+@real_gpu
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("widths", "batch", "n_rows"),
+    [((64, 100, 10), 200, 1_797), ((20, 64, 64, 2), 32, 1_000), ((130, 257, 65, 7), 515, 1_100), ((300, 31, 3), 1, 20)],
+)
+def test_sizes_of_real_networks(widths, batch, n_rows, kind, dtype):
+    rtol = 1e-9 if dtype == np.float64 else 1e-3
+    network = replace(make_network(widths, "log_loss"), dropout=(0.2,) * (len(widths) - 2))
+    if kind == "shared" and not fits_in_a_block(network, dtype):
+        pytest.skip("more than a block's shared memory")
+    assert_same_training(network, n_rows, dtype, rtol, kind, batch=batch)
+
+
+def fits_in_a_block(network, dtype):
+    return cuda_layout.Layout(network, 1).memory_size * np.dtype(dtype).itemsize <= compiler.most_shared_memory()
+
+
+@real_gpu
+@pytest.mark.parametrize("csr", [False, True])
+@pytest.mark.parametrize("batch", [8_192, 8_193, 20_000])
+def test_large_batches(batch, csr):
+    # below and above the rows that go through the network at once
+    assert_same_training(make_network((40, 70, 10), "log_loss"), 20_000, batch=batch, kind="grid", csr=csr)
+
+
+@real_gpu
+@pytest.mark.parametrize("n_rows", [1, 1_000, 100_003])
+def test_prediction_of_many_rows(n_rows):
+    network = make_network((50, 256, 256, 2), "log_loss", "gelu")
+    X, _, _, parameters = make_problem(network, n_rows)
+    ours, theirs = (module.forward(network, *parameters, X) for module in (predict, reference))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@real_gpu
+@pytest.mark.parametrize("kind", ["block", "grid"])
+def test_many_runs_give_the_same_bits(kind):
+    network = replace(make_network((64, 100, 10), "log_loss"), dropout=(0.2,))
+    problem = make_problem(network, 1_797, np.float32)
+    first, *others = (run(on(kind), network, problem, np.float32, batch=200, max_norm=0.1) for _ in range(10))
+    for other in others:
+        for one, another in zip(first, other, strict=True):
+            np.testing.assert_array_equal(one, another)
+
+
+@real_gpu
+def test_estimators_train_as_on_the_cpu():
+    from sklearn.datasets import load_digits
+
+    from fastmlp import MLPClassifier
+
+    X, y = load_digits(return_X_y=True)
+    settings = {"max_iter": 20, "random_state": 0, "tol": 0.0, "n_iter_no_change": np.inf}
+    curves = []
+    for device in ("cpu", "cuda"):
+        with pytest.warns(ConvergenceWarning):
+            curves.append(MLPClassifier(device=device, **settings).fit(X / 16, y).loss_curve_)
+    np.testing.assert_allclose(*curves, rtol=1e-6)
 
 
 def test_a_users_change_of_rows_is_for_the_cpu():

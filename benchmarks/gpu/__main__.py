@@ -4,6 +4,8 @@ Nothing is timed before the engine agrees with the plain NumPy engine, and no ca
 scikit-learn's losses from the same start.
 """
 
+# This folder has no __init__.py: asv imports all packages that it finds beside its suites, and needs no numba-cuda.
+
 import argparse
 import json
 import shutil
@@ -23,9 +25,9 @@ Times are medians (quartiles) of rounds in which all take their turn, of whole e
 are in the host's memory; all were warmed up. Adam, relu, no penalty, float32, without TF32 where the case does not say
 so; two classes have one output.
 fastmlp: an epoch is the difference of two fits by the estimator, divided by the difference of max_iter; with tf32 and
-bfloat16, and PyTorch and JAX: the loop of an epoch, shuffle included. PyTorch: fused Adam; CUDA graphs: a step captured
-and replayed. JAX: an epoch is one scan, compiled. Several epochs: fastmlp's whole fit, validation and upload of the rows
-included, beside the loops of PyTorch and JAX, whose rows are on the GPU. One after another: 4 fits, multiplied.
+bfloat16, and PyTorch and JAX: the loop of an epoch, shuffle included. Several epochs: fastmlp's whole fit, validation
+and upload of the rows included, beside the loops of PyTorch and JAX, whose rows are on the GPU. PyTorch: fused Adam;
+CUDA graphs: a step captured and replayed. JAX: an epoch is one scan, compiled. One after another: 4 fits, multiplied.
 Times fastmlp's: time of the peer / time of fastmlp; goal: at least so many times, or for fastmlp at most so long.
 TFLOP/s: useful multiply-adds of forward, backward and gradient, two operations each."""
 

@@ -1,1 +1,0 @@
-"""What of the engine for NVIDIA GPUs needs a GPU: checked first, then measured."""
