@@ -20,7 +20,6 @@ import fastmlp
 from benchmarks.common import seconds
 from benchmarks.shapes import Shape, dataset
 
-LEARNING_RATE = 1e-3
 SEED = 0
 ESTIMATORS = {
     ("fastmlp", "classification"): fastmlp.MLPClassifier,
@@ -33,7 +32,12 @@ ESTIMATORS = {
 def make_model(peer: str, shape: Shape, max_iter: int, **parameters: object):
     """Return an estimator of "fastmlp" or "scikit-learn" that trains for max_iter epochs, whatever its loss does."""
     settings = {"solver": shape.solver, "activation": shape.activation, "momentum": 0.0, "alpha": 0.0}
-    settings |= {"learning_rate_init": LEARNING_RATE, "tol": 0.0, "n_iter_no_change": np.inf, "random_state": SEED}
+    settings |= {
+        "learning_rate_init": shape.learning_rate,
+        "tol": 0.0,
+        "n_iter_no_change": np.inf,
+        "random_state": SEED,
+    }
     return ESTIMATORS[peer, shape.task](
         hidden_layer_sizes=shape.hidden, batch_size=shape.batch, max_iter=max_iter, **settings | parameters
     )
@@ -237,8 +241,8 @@ class Torch(Contestant):
             "squared_error": lambda output, y: functional.mse_loss(output, y) / 2,
         }[self.shape.loss]
         optimizer = {
-            "adam": partial(torch.optim.Adam, lr=LEARNING_RATE, fused=True),
-            "sgd": partial(torch.optim.SGD, lr=LEARNING_RATE, fused=True),
+            "adam": partial(torch.optim.Adam, lr=self.shape.learning_rate, fused=True),
+            "sgd": partial(torch.optim.SGD, lr=self.shape.learning_rate, fused=True),
         }[self.shape.solver]
 
         def loss(inputs, y, batch):
@@ -318,12 +322,12 @@ class Jax(Contestant):
             first, second = moments
             first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, first, gradients)
             second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, second, gradients)
-            rate = (LEARNING_RATE * jnp.sqrt(1 - 0.999**step) / (1 - 0.9**step)).astype(problem.dtype)
+            rate = (shape.learning_rate * jnp.sqrt(1 - 0.999**step) / (1 - 0.9**step)).astype(problem.dtype)
             update = partial(jax.tree.map, lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-8))
             return update(parameters, first, second), (first, second)
 
         def descend(parameters, gradients, moments, step):
-            return jax.tree.map(lambda p, g: p - LEARNING_RATE * g, parameters, gradients), moments
+            return jax.tree.map(lambda p, g: p - shape.learning_rate * g, parameters, gradients), moments
 
         optimizer = {"adam": adam, "sgd": descend}[shape.solver]
 

@@ -26,6 +26,7 @@ class Shape(NamedTuple):
     activation: str = "relu"
     solver: str = "adam"
     density: float = 1.0
+    learning_rate: float = 1e-3
 
     @property
     def name(self) -> str:

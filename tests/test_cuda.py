@@ -251,11 +251,12 @@ real_gpu = pytest.mark.skipif(SIMULATED, reason="too large for the simulator")
     [((64, 100, 10), 200, 1_797), ((20, 64, 64, 2), 32, 1_000), ((130, 257, 65, 7), 515, 1_100), ((300, 31, 3), 1, 20)],
 )
 def test_sizes_of_real_networks(widths, batch, n_rows, kind, dtype):
-    rtol = 1e-9 if dtype == np.float64 else 1e-3
+    # Adam makes a step of the rounding of a gradient that is next to nothing, gradient descent does not
+    rtol, update = (1e-9, "adam") if dtype == np.float64 else (1e-3, "sgd")
     network = replace(make_network(widths, "log_loss"), dropout=(0.2,) * (len(widths) - 2))
     if kind == "shared" and not fits_in_a_block(network, dtype):
         pytest.skip("more than a block's shared memory")
-    assert_same_training(network, n_rows, dtype, rtol, kind, batch=batch)
+    assert_same_training(network, n_rows, dtype, rtol, kind, batch=batch, update=update)
 
 
 def fits_in_a_block(network, dtype):

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.common import installed_version
-from benchmarks.contestants import LEARNING_RATE, SEED, Contestant, Estimator, Jax, Problem, Start, Torch
+from benchmarks.contestants import SEED, Contestant, Estimator, Jax, Problem, Start, Torch
 from benchmarks.gpu.cases import POPULATION, Case
 from benchmarks.shapes import Shape
 from fastmlp.cuda.compiler import SIMULATED
@@ -71,7 +71,7 @@ class OnEngine(Contestant):
         losses = []
         for _ in range(epochs):
             order = self.random.permutation(rows) if shuffle else np.arange(rows)
-            update = Update("adam", (LEARNING_RATE, 0.9, 0.999, 1e-8), self.step)
+            update = Update("adam", (self.problem.shape.learning_rate, 0.9, 0.999, 1e-8), self.step)
             losses.append(self.engine.run_epoch(order, batch, 0.0, update))
             self.step += -(-rows // batch)
         return losses
@@ -248,7 +248,7 @@ class Population(OnEngine):
             parameters=[self.start] * self.networks,
             orders=orders,
             batch_size=self.problem.shape.batch,
-            update=Update("adam", (LEARNING_RATE, 0.9, 0.999, 1e-8), 0),
+            update=Update("adam", (self.problem.shape.learning_rate, 0.9, 0.999, 1e-8), 0),
         )
         return list(np.mean(losses, axis=0))
 
