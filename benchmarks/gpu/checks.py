@@ -174,12 +174,13 @@ def compare_prediction(name: str, dtype: str, csr: bool, n_rows: int, network: N
 
 
 def run_checks(large: bool, quick: bool = False) -> list[Check]:
-    """Compare all; large: with sizes for a GPU; quick: one training of each subject."""
-    found, all_trainings = [], list(trainings(large))
+    """Compare all; large: with sizes for a GPU; quick: one training of each subject, in float32."""
+    found, all_trainings, dtypes = [], list(trainings(large)), ("float64", "float32")
     if quick:
+        dtypes = ("float32",)
         all_trainings = list({training.subject: training for training in all_trainings}.values())
     for kernel in launch.KINDS:
-        for dtype in ("float64", "float32"):
+        for dtype in dtypes:
             for training in all_trainings:
                 compare = partial(compare_training, training, dtype, on_gpu(kind=kernel))
                 found.append(attempt(training.subject, training.name, kernel, dtype, ALLOWED[dtype], compare))
@@ -193,7 +194,7 @@ def run_checks(large: bool, quick: bool = False) -> list[Check]:
         found.append(attempt("precision", precision, "own choice", precision, ALLOWED[precision], compare))
     n_rows, widths = (5_000, (37, 45, 30, 10)) if large else (19, (4, 5, 3, 6))
     network = problems.make_network(widths, "grouped_log_loss", "gelu")
-    for dtype in ("float64", "float32"):
+    for dtype in dtypes:
         for csr in (False, True):
             for name in ("outputs", "raw outputs", "hidden layer", "input gradient", "mean loss", "loss and gradient"):
                 compare = partial(compare_prediction, name, dtype, csr, n_rows, network)
