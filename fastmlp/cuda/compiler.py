@@ -11,10 +11,12 @@ import numba_cuda
 import numpy as np
 from numba import cuda
 from numba.core.errors import NumbaPerformanceWarning
+from numba.cuda.cudadrv.driver import CudaAPIError
 
 from fastmlp.stamp import stamp
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
+OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY of the driver
 
 
 _STAMP = stamp("cuda", "formulas")  # of all source that compiled code may hold
@@ -44,12 +46,30 @@ def available() -> bool:
     return cuda.is_available()
 
 
-def launch(function: Callable, blocks: int, threads: int, *arguments: object, shared: int = 0) -> None:
+def launch(
+    function: Callable, blocks: int, threads: int, *arguments: object, shared: int = 0, stream: object = 0
+) -> None:
     """Run a kernel with so many blocks, threads to a block, and bytes of dynamic shared memory to a block."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NumbaPerformanceWarning)  # that there are few blocks is known
-        configured = function[blocks, threads, 0, shared]
+        configured = function[blocks, threads, stream, shared]
     configured(*arguments)
+
+
+def free_memory() -> float:
+    """Return how many bytes of the GPU's memory are free."""
+    context = cuda.current_context()
+    if not SIMULATED:
+        context.memory_manager.deallocations.clear()  # what was given back, and the driver does not know of yet
+    try:
+        return context.get_memory_info().free
+    except NotImplementedError:  # a pool of another library may not know
+        return float("inf")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error is the driver's that no memory is left."""
+    return isinstance(error, CudaAPIError) and int(getattr(error, "code", 0)) == OUT_OF_MEMORY
 
 
 def scalar_type(dtype: np.dtype) -> object:
@@ -58,6 +78,7 @@ def scalar_type(dtype: np.dtype) -> object:
 
 
 if SIMULATED:
+    from numba.cuda.cudadrv.devicearray import FakeCUDAArray
 
     def device(function: Callable) -> Callable:
         """Return a function that kernels call, as it is: plain Python is enough for the simulator."""
@@ -71,6 +92,24 @@ if SIMULATED:
         """memory[i : i + 4] <- values; i is a multiple of 4."""
         for j in range(4):
             memory[i + j] = values[j]
+
+    def array_of(values: object) -> object:
+        """Return the array of another library that is on the GPU, without a copy."""
+        interface = getattr(values, "__cuda_array_interface__", None)
+        array = np.from_dlpack(values) if interface is None else np.asarray(_Interface(interface))
+        return FakeCUDAArray(array)
+
+    def interface_of(array: object) -> dict:
+        """Return the `__cuda_array_interface__` of an array on the GPU; its addresses are the host's here."""
+        return array.__array_interface__
+
+    class _Interface:
+        def __init__(self, interface):
+            self.__array_interface__ = interface
+
+    def current_gpu() -> int:
+        """Return the number of the GPU that computes."""
+        return 0
 
     def most_blocks(function: Callable, threads: int, *arguments: object) -> int:
         """Return how many blocks of a cooperative grid there may be."""
@@ -94,6 +133,27 @@ else:
 
     def _compiled(function, arguments):
         return function.compile(tuple(map(function.typeof_pyval, arguments)))
+
+    def array_of(values: object) -> object:
+        """Return the array of another library that is on the GPU, without a copy."""
+        cuda.synchronize()  # whatever stream its numbers come from
+        if hasattr(values, "__cuda_array_interface__"):
+            return cuda.as_cuda_array(values)
+        from cuda.core.utils import StridedMemoryView
+
+        view = StridedMemoryView.from_dlpack(values, stream_ptr=-1)
+        strides = view.strides and tuple(stride * view.dtype.itemsize for stride in view.strides)
+        interface = {"shape": view.shape, "strides": strides, "typestr": view.dtype.str}
+        interface |= {"data": (view.ptr, view.readonly), "version": 3}
+        return cuda.from_cuda_array_interface(interface, owner=view)
+
+    def interface_of(array: object) -> dict:
+        """Return the `__cuda_array_interface__` of an array on the GPU."""
+        return array.__cuda_array_interface__
+
+    def current_gpu() -> int:
+        """Return the number of the GPU that computes."""
+        return cuda.get_current_device().id
 
     def most_blocks(function: Callable, threads: int, *arguments: object) -> int:
         """Return how many blocks of a cooperative grid there may be, for arguments of these types."""

@@ -4,16 +4,19 @@ import numpy as np
 from scipy import sparse
 
 from fastmlp.cuda.compiler import allow_shared_memory, cuda, launch, most_blocks
-from fastmlp.cuda.data import empty_array, encode, upload, use_rows
+from fastmlp.cuda.data import bytes_of_rows, empty_array, encode, upload, use_rows
 from fastmlp.cuda.launch import THREADS, kind_of, shape_of
 from fastmlp.cuda.layout import COLUMNS, DECOUPLED, MOST_ROWS, N_SLOTS, PARAMETERS, SEED, UPDATE
-from fastmlp.cuda.predict import mean_loss, run_predict
+from fastmlp.cuda.memory import check_fits, explain, usable_memory
+from fastmlp.cuda.predict import mean_loss, run_in_parts, run_predict
 from fastmlp.cuda.program import ONLY_GRADIENT, program_of
+from fastmlp.cuda.rows import DeviceRows
 from fastmlp.cuda.step import (
     ACTIVATED,
     ALPHA,
     DROPPED_FEATURES,
     FIRST,
+    GOES_ON,
     GRADIENT_NORM,
     HYPERPARAMETERS,
     JITTER,
@@ -34,6 +37,7 @@ from fastmlp.cuda.step import (
     find_not_finite,
     make_train,
 )
+from fastmlp.cuda.stream import MOST_BYTES, HostRows, Stream
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
 
@@ -61,6 +65,7 @@ class Engine:
         self.step = 0  # how many were taken, as `run_epoch` counts them: also within an epoch that was interrupted
         self.gradient_norm = 0.0  # of the last batch, before its bound, if the update had one
         self._n_slots = 0
+        self._trains = cuda.stream()  # not the default one, for which all others wait
 
     def __enter__(self) -> "Engine":
         return self
@@ -70,31 +75,35 @@ class Engine:
 
     def close(self) -> None:
         """Release what the engine holds on the GPU."""
-        self._memory = self._rows = self._data = self._validated = None
+        self._memory = self._rows = self._data = self._stream = self._host = self._validated = None
 
+    @explain
     def load(
         self,
-        X: np.ndarray | sparse.csr_array,
+        X: np.ndarray | sparse.csr_array | DeviceRows,
         targets: np.ndarray,
         sample_weight: np.ndarray | None = None,
         augmentation: Augmentation = NO_AUGMENTATION,
     ) -> None:
         """Take the rows to train on: X (n, features) dense or CSR, targets (n, columns), sample_weight (n,) or None.
 
+        Rows that do not fit into the GPU's memory stay on the host, and go there as they are trained on.
+
         Raises
         ------
         ValueError
             If rows are changed by a user's own function.
+        MemoryError
+            If the parameters do not fit.
         """
         if augmentation.function is not None:
             raise ValueError("augment: a function of your own is not compiled for device='cuda': take device='cpu'.")
         self._n_rows, self._augmentation = X.shape[0], augmentation
         self._weights, self._columns = sample_weight, targets.shape[1]
-        weights = empty_array(self.dtype) if sample_weight is None else cuda.to_device(sample_weight)
-        values, entries, self._first_column = upload(X)
-        self._data = (values, entries, cuda.to_device(np.ascontiguousarray(targets).reshape(-1)), weights)
+        self._host, self._data, self._stream = HostRows(X, targets, sample_weight), None, None
         self._layout, self._validated = None, (None, None)
         layout = encode(self.network, program_of(self.network, "adagrad"), 1)
+        check_fits(layout.memory_size * self.dtype.itemsize, "the parameters")
         self._memory = cuda.to_device(np.zeros(layout.memory_size, self.dtype))
         self._parameters = layout  # parameters lie at the same places for any number of rows
         self._size = int(layout.plan[PARAMETERS])
@@ -132,19 +141,34 @@ class Engine:
         launch(find_not_finite, max(1, min(1024, self._size // 512)), THREADS, flag, self._memory, self._size)
         return flag.copy_to_host()[0] == 0
 
+    def _allocate(self, layout, batch_size):
+        """Make room for a batch; copy all rows to the GPU, or make the buffers they go through, as memory allows."""
+        self._rows = self._stream = None
+        host, batch = self._host, self._host.largest_batch(batch_size)
+        parameters, units = (size * self.dtype.itemsize for size in (layout.memory_size, layout.rows_size))
+        least = 0 if self._data is not None else min(host.size, 2 * batch)
+        check_fits(parameters + units + least, f"the parameters and batches of {batch_size:,} rows", held=parameters)
+        self._rows = cuda.to_device(np.zeros(layout.rows_size, self.dtype))
+        free = usable_memory()
+        if self._data is None and host.size <= free:
+            weights = empty_array(self.dtype) if host.weights is None else cuda.to_device(host.weights)
+            self._data = upload(host.X), cuda.to_device(host.targets.reshape(-1)), weights
+        elif self._data is None:
+            self._stream = Stream(host, min(max(batch, MOST_BYTES), int(free // 2)))
+
     def _prepare(self, batch_size, update, program):
-        """Make the layout for batches of so many rows, and choose the kernel."""
+        """Make the layout for batches of so many rows, place the rows, and choose the kernel."""
         n_rows = min(batch_size, MOST_ROWS)
-        if self._layout is None or self._program is not program or self._batch_rows != n_rows:
-            self._program, self._batch_rows = program, n_rows
+        if self._layout is None or self._program is not program or self._batch_size != batch_size:
+            self._program, self._batch_size = program, batch_size
             self._layout = layout = encode(self.network, program, n_rows)
             if self._augmentation.mixup > 0:
                 layout.add_targets(self._columns)
-            use_rows(layout, self._first_column)
-            self._rows = cuda.to_device(np.zeros(layout.rows_size, self.dtype))
+            self._allocate(layout, batch_size)
             kind = self._kind or kind_of(layout, n_rows, self.dtype)
             self._train = make_train(program, self.dtype, kind)
-            types = self._arguments(*(empty_array(np.int64),) * 2, *(empty_array(np.float64),) * 2)
+            numbers, integers, doubles = map(empty_array, (self.dtype, np.int64, np.float64))
+            types = (*(numbers,) * 2, integers, numbers, integers, numbers, numbers, integers, doubles, doubles)
             blocks = most_blocks(self._train, THREADS, *types) if kind == "grid" else 1
             self._shape = shape_of(layout, n_rows, self.dtype, kind, blocks)
             if kind == "shared":
@@ -155,10 +179,6 @@ class Engine:
         plan[UPDATE] = ONLY_GRADIENT if update is None else program.update_codes[update]
         plan[N_SLOTS] = 0 if update is None else UPDATES[update].n_slots
         plan[DECOUPLED] = update is not None and UPDATES[update].decoupled
-
-    def _arguments(self, plans, order, numbers, results):
-        values, entries, targets, weights = self._data
-        return self._memory, self._rows, plans, values, entries, targets, weights, order, numbers, results
 
     def _numbers(self, order, batch_size, first_step, rates, alpha):
         """Return the records of all steps."""
@@ -177,24 +197,41 @@ class Engine:
         records[:, RATE] = rates
         return records
 
+    def _chunks(self, order, records):
+        """Give (records of steps, rows, targets, weights, order) for each launch."""
+        if self._stream is not None:
+            yield from self._stream.chunks(order, records, MOST_STEPS)
+            return
+        order = cuda.to_device(order)
+        for first in range(0, len(records), MOST_STEPS):
+            yield records[first : first + MOST_STEPS], *self._data, order
+
     def _run(self, order, batch_size, head, records):
         """Take all steps, and return the sum of the losses."""
-        shape, plan = self._shape, self._layout.plan
-        order, total = cuda.to_device(order), 0.0
-        for first in range(0, len(records), MOST_STEPS):
-            part = records[first : first + MOST_STEPS]
+        shape, plan, chunks = self._shape, self._layout.plan, self._chunks(order, records)
+        chunk = next(chunks)
+        cuda.synchronize()  # its rows are there
+        while chunk is not None:
+            part, rows, targets, weights, positions = chunk
+            use_rows(self._layout, rows)
             numbers = cuda.to_device(np.concatenate([head, part.ravel()]))
             table = np.zeros(PLACES, np.int64)
             table[PLAN], table[N_STEPS] = PLACES, len(part)
             plans = cuda.to_device(np.concatenate([table, plan]))
-            arguments = self._arguments(plans, order, numbers, self._results)
-            launch(self._train, shape.blocks, shape.threads, *arguments, shared=shape.shared)
-            total += float(self._results.copy_to_host().sum())
-            self.step = int(part[-1, NUMBER])
+            data = (rows.values, rows.entries, targets, weights, positions)
+            arguments = (self._memory, self._rows, plans, *data, numbers, self._results)
+            launch(self._train, shape.blocks, shape.threads, *arguments, shared=shape.shared, stream=self._trains)
+            try:
+                chunk = next(chunks, None)  # its rows go to the GPU while that trains
+            finally:
+                cuda.synchronize()
+                self.step = int(part[-1, NUMBER])
+            head[GOES_ON] = 1.0
             if head[MAX_NORM] > 0:
                 self.gradient_norm = float(numbers[GRADIENT_NORM : GRADIENT_NORM + 1].copy_to_host()[0])
-        return total
+        return float(self._results.copy_to_host().sum())
 
+    @explain
     def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
         """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""
         self._n_slots = UPDATES[update.name].n_slots
@@ -208,6 +245,7 @@ class Engine:
         records = self._numbers(order, batch_size, update.step + 1, rates, alpha)
         return self._run(np.ascontiguousarray(order, np.int64), batch_size, head, records) / self._n_rows
 
+    @explain
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
         """Return the loss over all rows and its gradient at parameters in the order of `network.flatten`."""
         self.set_parameters(*unflatten(flat, self.network.widths))
@@ -218,14 +256,20 @@ class Engine:
         loss = self._run(order, self._n_rows, head, self._numbers(order, self._n_rows, 1, 0.0, alpha)) / self._n_rows
         return loss, flatten(*self._read(3)).astype(np.float64)
 
-    def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:
+    @explain
+    def forward(self, X: np.ndarray | sparse.csr_array | DeviceRows, raw: bool = False) -> np.ndarray:
         """Return the outputs for rows X (n, features) at the present parameters, (n, outputs)."""
+        what = RAW if raw else ACTIVATED
         if self._validated[0] is not X:  # the same rows epoch after epoch
-            self._validated = (X, upload(X))
-        return run_predict(
-            self.network, self._memory, self._validated[1], X.shape[0], self.dtype, RAW if raw else ACTIVATED
-        )
+            self._validated = (None, None)
+            size = np.broadcast_to(bytes_of_rows(X), X.shape[:1]).sum() + X.shape[0] * self.network.widths[-1] * 8
+            self._validated = (X, upload(X) if size <= usable_memory() else None)
+        rows = self._validated[1]
+        if rows is None:
+            return run_in_parts(self.network, self._memory, X, self.dtype, what)
+        return run_predict(self.network, self._memory, rows, X.shape[0], self.dtype, what)
 
+    @explain
     def mean_loss(self, output: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None = None) -> float:
         """Return the mean loss of rows, without penalty, from their outputs (n, outputs); the rest as for `load`."""
         return mean_loss(self.network, output, targets, sample_weight)

@@ -7,10 +7,12 @@ import numpy as np
 from scipy import sparse
 
 from fastmlp.cuda.compiler import SIMULATED, cuda, launch
-from fastmlp.cuda.data import empty_array, encode, upload, use_rows
+from fastmlp.cuda.data import Uploaded, bytes_of_rows, check_activations, empty_array, encode, upload, use_rows
 from fastmlp.cuda.launch import THREADS
 from fastmlp.cuda.layout import GROUP_ROWS, ROW_TILE, WIDE
+from fastmlp.cuda.memory import check_fits, explain, usable_memory
 from fastmlp.cuda.program import program_of
+from fastmlp.cuda.rows import DeviceRows
 from fastmlp.cuda.step import ACTIVATED, HIDDEN, RAW, make_input_gradient, make_predict, make_sum_losses
 from fastmlp.formulas.losses import LOSSES
 from fastmlp.network import Network
@@ -30,41 +32,64 @@ def _layout(network, program, to_inputs=False):
     return layout
 
 
-def run_predict(network: Network, memory: object, rows: tuple, n_rows: int, dtype: np.dtype, what: int) -> np.ndarray:
-    """Return what `make_predict` gives for rows on the GPU = (values, entries, first column); memory: parameters."""
+def run_predict(
+    network: Network, memory: object, rows: Uploaded, n_rows: int, dtype: np.dtype, what: int, out: object = None
+) -> np.ndarray | None:
+    """Return what `make_predict` gives for rows on the GPU, or write it to `out` there; memory: parameters."""
     program = program_of(network)
     layout, blocks = _layout(network, program), _blocks(n_rows)
-    use_rows(layout, rows[2])
-    columns = network.widths[-2] if what == HIDDEN else network.widths[-1]
-    out, own = cuda.device_array(n_rows * columns, dtype), cuda.device_array(blocks * layout.rows_size, dtype)
-    order = empty_array(np.int64)
-    arguments = (out, memory, own, cuda.to_device(layout.plan), rows[0], rows[1], order, n_rows, what)
+    use_rows(layout, rows)
+    columns = _columns(network, what)
+    own, order = cuda.device_array(blocks * layout.rows_size, dtype), empty_array(np.int64)
+    there = cuda.device_array(n_rows * columns, dtype) if out is None else out
+    arguments = (there, memory, own, cuda.to_device(layout.plan), rows.values, rows.entries, order, n_rows, what)
     launch(make_predict(program, np.dtype(dtype)), blocks, THREADS, *arguments)
-    return out.copy_to_host().reshape(n_rows, columns)
+    return there.copy_to_host().reshape(n_rows, columns) if out is None else None
 
 
-def _parts(X):
-    """Return where parts of the rows begin that fit on the GPU, and where the last one ends."""
-    count = max(1, MOST_NUMBERS // max(1, X.shape[1]))
-    return [*range(0, X.shape[0], count), X.shape[0]]
+def _columns(network, what):
+    return network.widths[-2] if what == HIDDEN else network.widths[-1]
 
 
-def _through(network, coefs, intercepts, X, what):
-    layout = _layout(network, program_of(network))
-    memory = cuda.to_device(layout.pack(coefs, intercepts, X.dtype))
-    edges = _parts(X)
+def _parts(X, layout, columns):
+    """Return where parts of the rows begin that fit on the GPU, and where the last one ends.
+
+    columns: numbers of a row that are there beside its features.
+    """
+    n_rows, itemsize = X.shape[0], X.dtype.itemsize
+    each = columns * itemsize + int(np.max(bytes_of_rows(X)))
+    own = _blocks(n_rows) * layout.rows_size * itemsize
+    check_fits(own + each, "the units of the rows")
+    most = min(MOST_NUMBERS // max(1, X.shape[1]), (usable_memory() - own) // each)
+    return [*range(0, n_rows, max(1, int(most))), n_rows]
+
+
+def run_in_parts(
+    network: Network, memory: object, X: np.ndarray | sparse.csr_array | DeviceRows, dtype: np.dtype, what: int
+) -> np.ndarray:
+    """Return what `make_predict` gives for rows of which the GPU holds a part at a time."""
+    edges = _parts(X, _layout(network, program_of(network)), _columns(network, what))
     parts = [
-        run_predict(network, memory, upload(X[first:last]), last - first, X.dtype, what)
+        run_predict(network, memory, upload(X[first:last]), last - first, dtype, what)
         for first, last in pairwise(edges)
     ]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@explain
+def _through(network, coefs, intercepts, X, what):
+    check_activations(network.activations)
+    layout = _layout(network, program_of(network))
+    check_fits(layout.memory_size * X.dtype.itemsize, "the parameters")
+    memory = cuda.to_device(layout.pack(coefs, intercepts, X.dtype))
+    return run_in_parts(network, memory, X, X.dtype, what)
 
 
 def forward(
     network: Network,
     coefs: Sequence[np.ndarray],
     intercepts: Sequence[np.ndarray],
-    X: np.ndarray | sparse.csr_array,
+    X: np.ndarray | sparse.csr_array | DeviceRows,
     n_threads: int | None = None,
     raw: bool = False,
 ) -> np.ndarray:
@@ -76,37 +101,40 @@ def hidden_layer(
     network: Network,
     coefs: Sequence[np.ndarray],
     intercepts: Sequence[np.ndarray],
-    X: np.ndarray | sparse.csr_array,
+    X: np.ndarray | sparse.csr_array | DeviceRows,
     n_threads: int | None = None,
 ) -> np.ndarray:
     """Return the activations of the last hidden layer, of shape (n_rows, units)."""
     return _through(network, coefs, intercepts, X, HIDDEN)
 
 
+@explain
 def input_gradient(
     network: Network,
     coefs: Sequence[np.ndarray],
     intercepts: Sequence[np.ndarray],
-    X: np.ndarray | sparse.csr_array,
+    X: np.ndarray | sparse.csr_array | DeviceRows,
     errors: np.ndarray,
     n_threads: int | None = None,
 ) -> np.ndarray:
     """Return the derivative of each row's sum of errors times preactivations of the output by the row's inputs."""
+    check_activations(network.activations)
     program = program_of(network)
     layout = _layout(network, program, to_inputs=True)
+    check_fits(layout.memory_size * X.dtype.itemsize, "the parameters")
     packed = layout.pack(coefs, intercepts, X.dtype)
     memory = cuda.to_device(np.concatenate([packed, layout.transpose(packed)]))
-    edges, parts, order = _parts(X), [], empty_array(np.int64)
+    edges, parts, order = _parts(X, layout, network.widths[0] + network.widths[-1]), [], empty_array(np.int64)
     for first, last in pairwise(edges):
         n_rows = last - first
-        values, entries, columns = upload(X[first:last])
-        use_rows(layout, columns)
+        rows = upload(X[first:last])
+        use_rows(layout, rows)
         blocks = _blocks(n_rows)
         out = cuda.device_array(n_rows * network.widths[0], X.dtype)
         own = cuda.device_array(blocks * layout.rows_size, X.dtype)
         errors_of_part = cuda.to_device(np.ascontiguousarray(errors[first:last], X.dtype).reshape(-1))
         plan = cuda.to_device(layout.plan)
-        arguments = (out, memory, own, plan, values, entries, order, errors_of_part, n_rows)
+        arguments = (out, memory, own, plan, rows.values, rows.entries, order, errors_of_part, n_rows)
         launch(make_input_gradient(program), blocks, THREADS, *arguments)
         parts.append(out.copy_to_host().reshape(n_rows, -1))
     return np.concatenate(parts)

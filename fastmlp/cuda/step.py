@@ -47,7 +47,7 @@ TEAM = 32  # threads that share a row as it is gathered
 # steps it takes
 PLAN, MEMORY_PLACE, ROWS_PLACE, ORDER_PLACE, NUMBERS_PLACE, RESULTS_PLACE, N_STEPS, PLACES = range(8)
 # the head of a network's `numbers`
-LOSS_PARAMETER, L1_RATIO, MAX_NORM, JITTER, DROPPED_FEATURES, GRADIENT_NORM, HYPERPARAMETERS = range(7)
+LOSS_PARAMETER, L1_RATIO, MAX_NORM, JITTER, DROPPED_FEATURES, GRADIENT_NORM, GOES_ON, HYPERPARAMETERS = range(8)
 STEPS = HYPERPARAMETERS + 4
 # and the record of a step: positions in the order, 1 / sum of the weights (0: no step), penalty, part of a mixed row
 # that is its own, its number from 1 on, learning rate, six constants of the update
@@ -121,15 +121,18 @@ def make_steps(program: Program, sync: Callable) -> Callable:
     def train_steps(memory, rows, plan, data, record, shared, worker, block):
         """Take all steps; returns the thread's part of the sum of the batches' mean losses times their rows.
 
+        With GOES_ON it goes on from that of the launch before, so that the sum over an epoch, too, does not depend on
+        how many launches there were.
         data: (X, entries, targets, weights, order); record: (numbers, results, how many steps); shared: arrays of a
         number for each thread of the block, of the type of `memory` and of float64; block: (its number, how many share
         the network).
         """
         (numbers, results, n_steps), (scratch, sums) = record, shared
         everyone = (block[0] * worker[1] + worker[0], block[1] * worker[1])
+        total = results[everyone[0]] if numbers[GOES_ON] > 0.0 else 0.0
         prepare(plan, numbers, n_steps, everyone)
         sync()
-        total, group_rows, capacity = 0.0, plan[GROUP_ROWS], plan[CAPACITY]
+        group_rows, capacity = plan[GROUP_ROWS], plan[CAPACITY]
         for number in range(n_steps):
             step = STEPS + number * STEP_FIELDS
             first, last, scale = int(numbers[step + FIRST]), int(numbers[step + LAST]), numbers[step + SCALE]
