@@ -4,11 +4,11 @@ import numpy as np
 from scipy import sparse
 
 from fastmlp.cuda.compiler import allow_shared_memory, cuda, launch, most_blocks
-from fastmlp.cuda.data import bytes_of_rows, empty_array, encode, upload, use_rows
+from fastmlp.cuda.data import empty_array, encode, upload, use_rows
 from fastmlp.cuda.launch import THREADS, kind_of, shape_of
 from fastmlp.cuda.layout import COLUMNS, DECOUPLED, MOST_ROWS, N_SLOTS, PARAMETERS, SEED, UPDATE
 from fastmlp.cuda.memory import check_fits, explain, usable_memory
-from fastmlp.cuda.predict import mean_loss, run_in_parts, run_predict
+from fastmlp.cuda.predict import mean_loss, parts_of, run_in_parts, run_predict
 from fastmlp.cuda.program import ONLY_GRADIENT, program_of
 from fastmlp.cuda.rows import DeviceRows
 from fastmlp.cuda.step import (
@@ -262,8 +262,7 @@ class Engine:
         what = RAW if raw else ACTIVATED
         if self._validated[0] is not X:  # the same rows epoch after epoch
             self._validated = (None, None)
-            size = np.broadcast_to(bytes_of_rows(X), X.shape[:1]).sum() + X.shape[0] * self.network.widths[-1] * 8
-            self._validated = (X, upload(X) if size <= usable_memory() else None)
+            self._validated = (X, upload(X) if len(parts_of(self.network, X, what)) == 2 else None)
         rows = self._validated[1]
         if rows is None:
             return run_in_parts(self.network, self._memory, X, self.dtype, what)

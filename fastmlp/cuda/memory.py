@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fastmlp.cuda.compiler import free_memory, is_out_of_memory
 
 SHARE = 0.9  # of the free memory, for data; what code, stacks of threads and other processes take is in the rest
-ADVICE = "take a smaller batch_size, smaller hidden_layer_sizes, or dtype='float32'"
+ADVICE = "Take a smaller batch_size, smaller hidden_layer_sizes, or dtype='float32'"
 
 
 def usable_memory() -> float:
@@ -24,7 +24,7 @@ def check_fits(needed: int, what: str, held: int = 0) -> None:
     """
     free = usable_memory() + held
     if needed > free:
-        raise MemoryError(f"The GPU is too small: {what} need {needed:,} bytes, {free:,.0f} are free: {ADVICE}.")
+        raise MemoryError(f"The GPU is too small: {what} need {needed:,} bytes, {free:,.0f} are free. {ADVICE}.")
 
 
 def explain(method: Callable) -> Callable:

@@ -57,18 +57,37 @@ def _parts(X, layout, columns):
     columns: numbers of a row that are there beside its features.
     """
     n_rows, itemsize = X.shape[0], X.dtype.itemsize
-    each = columns * itemsize + int(np.max(bytes_of_rows(X)))
+    each = max(1, columns * itemsize + int(np.max(bytes_of_rows(X))))
     own = _blocks(n_rows) * layout.rows_size * itemsize
     check_fits(own + each, "the units of the rows")
-    most = min(MOST_NUMBERS // max(1, X.shape[1]), (usable_memory() - own) // each)
+    most = min(MOST_NUMBERS // max(1, X.shape[1]), (usable_memory() - own) / each)
     return [*range(0, n_rows, max(1, int(most))), n_rows]
 
 
+def parts_of(
+    network: Network, X: np.ndarray | sparse.csr_array | DeviceRows, what: int, stays: bool = False
+) -> list[int]:
+    """Return where parts of the rows begin that `make_predict` can have at once, and where the last one ends."""
+    return _parts(X, _layout(network, program_of(network)), 0 if stays else _columns(network, what))
+
+
 def run_in_parts(
-    network: Network, memory: object, X: np.ndarray | sparse.csr_array | DeviceRows, dtype: np.dtype, what: int
+    network: Network,
+    memory: object,
+    X: np.ndarray | sparse.csr_array | DeviceRows,
+    dtype: np.dtype,
+    what: int,
+    stays: bool = False,
 ) -> np.ndarray:
-    """Return what `make_predict` gives for rows of which the GPU holds a part at a time."""
-    edges = _parts(X, _layout(network, program_of(network)), _columns(network, what))
+    """Return what `make_predict` gives for rows of which the GPU holds a part at a time; all there, if it `stays`."""
+    columns = _columns(network, what)
+    out = cuda.device_array(X.shape[0] * columns, dtype) if stays else None
+    edges = parts_of(network, X, what, stays)
+    if stays:
+        for first, last in pairwise(edges):
+            there = out[first * columns : last * columns]
+            run_predict(network, memory, upload(X[first:last]), last - first, dtype, what, there)
+        return out.reshape(X.shape[0], columns)
     parts = [
         run_predict(network, memory, upload(X[first:last]), last - first, dtype, what)
         for first, last in pairwise(edges)
@@ -77,12 +96,12 @@ def run_in_parts(
 
 
 @explain
-def _through(network, coefs, intercepts, X, what):
+def _through(network, coefs, intercepts, X, what, stays):
     check_activations(network.activations)
     layout = _layout(network, program_of(network))
     check_fits(layout.memory_size * X.dtype.itemsize, "the parameters")
     memory = cuda.to_device(layout.pack(coefs, intercepts, X.dtype))
-    return run_in_parts(network, memory, X, X.dtype, what)
+    return run_in_parts(network, memory, X, X.dtype, what, stays)
 
 
 def forward(
@@ -92,9 +111,13 @@ def forward(
     X: np.ndarray | sparse.csr_array | DeviceRows,
     n_threads: int | None = None,
     raw: bool = False,
+    stays: bool = False,
 ) -> np.ndarray:
-    """Return the output layer's activations, or its preactivations if `raw`, of shape (n_rows, n_outputs)."""
-    return _through(network, coefs, intercepts, X, RAW if raw else ACTIVATED)
+    """Return the output layer's activations, or its preactivations if `raw`, of shape (n_rows, n_outputs).
+
+    If it `stays`, as an array on the GPU.
+    """
+    return _through(network, coefs, intercepts, X, RAW if raw else ACTIVATED, stays)
 
 
 def hidden_layer(
@@ -103,9 +126,10 @@ def hidden_layer(
     intercepts: Sequence[np.ndarray],
     X: np.ndarray | sparse.csr_array | DeviceRows,
     n_threads: int | None = None,
+    stays: bool = False,
 ) -> np.ndarray:
     """Return the activations of the last hidden layer, of shape (n_rows, units)."""
-    return _through(network, coefs, intercepts, X, HIDDEN)
+    return _through(network, coefs, intercepts, X, HIDDEN, stays)
 
 
 @explain

@@ -1,5 +1,8 @@
 """Rows that are on the GPU before anything is computed: arrays of other libraries, used where they lie."""
 
+import math
+from importlib import import_module
+
 import numpy as np
 
 from fastmlp.cuda.compiler import array_of, cuda, current_gpu, interface_of, kernel, launch
@@ -26,8 +29,10 @@ def find_nan_and_infinity(flags, values):
     """flags[0] <- 1 if one of the values is NaN, flags[1] <- 1 if one is infinite."""
     for i in range(cuda.grid(1), values.size, cuda.gridsize(1)):
         x = values[i]
-        if x - x != 0.0:
-            flags[1 if x == x else 0] = 1
+        if math.isnan(x):
+            flags[0] = 1
+        elif math.isinf(x):
+            flags[1] = 1
 
 
 def _run(function, size, *arguments):
@@ -93,6 +98,27 @@ def rows_of(array: object, dtype: np.dtype) -> DeviceRows:
     out = cuda.device_array(array.shape[0] * array.shape[1], dtype)
     _run(copy_rows, out.size, out, array, array.shape[1])
     return DeviceRows(out, array.shape)
+
+
+def host_of(array: object) -> np.ndarray:
+    """Return an array on the GPU, of any strides, as one in the host's memory."""
+    if array.ndim == 2 and not array.is_c_contiguous():
+        array = rows_of(array, array.dtype).values.reshape(array.shape)
+    return array.copy_to_host()
+
+
+@explain
+def like(result: object, other: object) -> object:
+    """Return a result, which may be on the GPU already, as an array of the library that `other` is of.
+
+    Of a library that is not known, an array of Numba with `__cuda_array_interface__`, by which all may take it.
+    """
+    there = cuda.to_device(np.ascontiguousarray(result)) if isinstance(result, np.ndarray) else result
+    cuda.synchronize()  # whatever stream goes on with it
+    library = type(other).__module__.partition(".")[0]
+    if library == "torch":
+        return import_module("torch").as_tensor(there, device=other.device)
+    return import_module("cupy").asarray(there) if library == "cupy" else there
 
 
 @explain

@@ -12,10 +12,10 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, _fit_context, is_regressor
 from sklearn.utils import Tags, check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import validate_data
 
 from fastmlp.activation import Activation
 from fastmlp.estimators.combinations import check_combinations, check_full_batch
+from fastmlp.estimators.gpu import OUTPUTS, to_host, validate_rows
 from fastmlp.estimators.history import attributes_of, forget_history, history_of
 from fastmlp.estimators.inputs import (
     MISSING,
@@ -91,6 +91,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         "keep_optimizer": ["boolean"],
         "missing": [StrOptions({*MISSING} - {None}), None],
         "device": [StrOptions({*device.DEVICES})],
+        "output": [StrOptions({*OUTPUTS})],
     }
 
     def __init__(
@@ -135,6 +136,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         keep_optimizer: bool = False,
         missing: Literal["zero", "indicator"] | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
+        output: Literal["numpy", "input"] = "numpy",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -175,6 +177,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         self.keep_optimizer = keep_optimizer
         self.missing = missing
         self.device = device
+        self.output = output
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
@@ -252,7 +255,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         dropout = dropout_rates(self.dropout, len(hidden))
         change = augmentation_of(self.augment).function
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
-            X, y = validate_data(
+            X, y = validate_rows(
                 self,
                 X,
                 y,
@@ -273,6 +276,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         targets, n_outputs = self._encode(y, X.dtype, partial, continues, **encoding)
+        sample_weight = to_host(self, sample_weight, "sample_weight")
         weight = validated_weight(sample_weight, self._weight_of_classes(y), X, X.dtype)
         widths = (X.shape[1], *hidden, n_outputs)
         if continues:
@@ -281,7 +285,8 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
         network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha, dropout=dropout)
         dtype = np.dtype(np.float64) if self.solver == "lbfgs" else X.dtype
-        device.device_of_training(self.device, activations, change, dtype)  # what is wrong is said before any work
+        where = device.CUDA if device.is_rows_on_gpu(X) else self.device
+        device.device_of_training(where, activations, change, dtype)  # what is wrong is said before any work
         if continues:
             parameters = self._parameters(X.dtype)
         else:

@@ -15,6 +15,7 @@ from fastmlp.estimators.base import ActivationLike, BaseMLP
 from fastmlp.estimators.class_weight import check_class_weight_of_parts, weight_of_classes
 from fastmlp.estimators.combinations import check_loss
 from fastmlp.estimators.documentation import document
+from fastmlp.estimators.gpu import like_input, to_host, with_numpy_output
 from fastmlp.estimators.inputs import augmentation_of, class_number, column_number
 from fastmlp.estimators.targets import (
     accuracy,
@@ -146,6 +147,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         class_weight: dict | Sequence[dict] | Literal["balanced"] | None = None,
         missing: Literal["zero", "indicator"] | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
+        output: Literal["numpy", "input"] = "numpy",
     ) -> None:
         self.loss, self.label_smoothing, self.class_weight = loss, label_smoothing, class_weight
         super().__init__(
@@ -188,6 +190,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             keep_optimizer=keep_optimizer,
             missing=missing,
             device=device,
+            output=output,
         )
 
     def fit(
@@ -304,7 +307,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             labels, where some are strings and some are numbers, an array of objects.
         """
         output = self._forward(X)
-        return self._label_encoder.decode(self._scores(output))
+        return like_input(self, X, self._label_encoder.decode(self._scores(output)))
 
     @available_if(lambda self: self.loss == "hinge")
     def decision_function(self, X: Any) -> np.ndarray:
@@ -322,7 +325,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             several columns of labels, as in `predict_proba`.
         """
         output = self._forward(X)
-        return output[:, 0] if output.shape[1] == 1 else self._label_encoder.split(output)
+        return like_input(self, X, output[:, 0] if output.shape[1] == 1 else self._label_encoder.split(output))
 
     @available_if(lambda self: self._check_probabilities())
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -338,8 +341,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         ndarray of shape (n_samples, n_classes), or list of ndarray
             In the order of `classes_`; for several columns of labels a list, an array for each.
         """
-        output = self._forward(X)
-        return self._label_encoder.split(class_probabilities(output, self.out_activation_))
+        check_is_fitted(self)
+        encoder = self._label_encoder
+        output = self._forward(X, stays=encoder.n_outputs > 1 and not encoder.groups)
+        return like_input(self, X, encoder.split(class_probabilities(output, self.out_activation_)))
 
     @available_if(lambda self: self._check_probabilities())
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -360,7 +365,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         output, encoder = self._forward(X), self._label_encoder
         logarithms = log_probabilities(output, lambda: self._forward(X, raw=True), self.out_activation_, encoder.groups)
-        return encoder.split(logarithms)
+        return like_input(self, X, encoder.split(logarithms))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy: the share of rows whose label is right, and with several columns all labels.
@@ -378,9 +383,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         float
         """
+        y, sample_weight = to_host(self, y, "y"), to_host(self, sample_weight, "sample_weight")
+        copy = with_numpy_output(self)
         if isinstance(getattr(self, "classes_", None), list):  # scikit-learn's has no accuracy of these
-            return accuracy(y, self.predict(X), sample_weight)
-        return super().score(X, y, sample_weight)
+            return accuracy(y, copy.predict(X), sample_weight)
+        return super(MLPClassifier, copy).score(X, y, sample_weight)
 
     def input_gradient(self, X: Any, output: Any = None) -> np.ndarray:
         """Return the gradient of a class's score with respect to the features: its saliency map [1]_.

@@ -79,7 +79,16 @@ device : {"cpu", "cuda", "auto"}, default="cpu"
     Where to train and predict. "cuda": on an NVIDIA GPU; needs the extra `cuda`. "auto": on a GPU where there is one,
     and predictions only if there is much to compute. The results are those of the CPU but for the order of sums, and
     the same, bit for bit, in each run on a GPU. A model that was trained on a GPU predicts on the CPU where there is
-    none. Functions of your own, as activation or in `augment`, need the CPU.
+    none. Functions of your own, as activation or in `augment`, need the CPU. Rows that the GPU's memory has no room for
+    stay on the host, and go there in parts while others are trained on; the results are the same, bit for bit.
+
+    With "cuda", and with "auto" where there is a GPU, `X` may be an array that is on the GPU already: of CuPy, PyTorch
+    or any other library by `__cuda_array_interface__` or DLPack. If it is contiguous, row by row, and of the precision
+    of the arithmetic it is used in place, else converted there. `y` and `sample_weight` may be there too.
+output : {"numpy", "input"}, default="numpy"
+    What predictions, `transform` and gradients are returned as for `X` that is on a GPU. "input": an array on the GPU,
+    of CuPy or PyTorch if `X` is, else of Numba, with `__cuda_array_interface__`. Labels that are no numbers, and sparse
+    ones, stay on the host. For all other `X` it is a NumPy array.
 dtype : {"float32", "float64"} or None, default=None
     The precision of parameters and arithmetic. None: float32 if `X` is float32, else float64; a warm start or
     `partial_fit` keeps the precision of the weights it goes on from, and a prediction takes the wider one of `X` and

@@ -9,9 +9,10 @@ import numpy as np
 from scipy.sparse import hstack, issparse
 from sklearn.base import BaseEstimator
 from sklearn.impute import MissingIndicator
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.activation import Activation
+from fastmlp.estimators.gpu import validate_rows
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.network import Augmentation
 
@@ -212,7 +213,7 @@ def validated_for_prediction(estimator: BaseEstimator, X: object) -> object:
     ):
         return X
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
-        X = validate_data(
+        X = validate_rows(
             estimator,
             X,
             accept_sparse="csr",
@@ -267,8 +268,8 @@ def replace_missing(estimator: BaseEstimator, X: object) -> object:
 
 
 def as_rows(X: object, dtype: np.dtype) -> object:
-    """Return validated X as the engines take it: CSR, or a C-contiguous array, of `dtype`."""
-    return X.astype(dtype, copy=False) if issparse(X) else np.ascontiguousarray(X, dtype)
+    """Return validated X as the engines take it: CSR, a C-contiguous array, or rows on a GPU, of `dtype`."""
+    return np.ascontiguousarray(X, dtype) if isinstance(X, np.ndarray) else X.astype(dtype, copy=False)
 
 
 def contiguous(parameters: Sequence, dtype: np.dtype) -> tuple[list[np.ndarray], list[np.ndarray]]:

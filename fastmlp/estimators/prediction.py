@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from fastmlp.estimators.gpu import OUTPUTS, like_input, stays_on_gpu
 from fastmlp.estimators.inputs import MISSING, as_rows, contiguous, hidden_activations, validated_for_prediction
 from fastmlp.network import Network
 from fastmlp.training import device
@@ -32,6 +33,7 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             or (self.n_threads is not None and self.n_threads < 1)
             or self.missing not in MISSING
             or self.device not in device.DEVICES
+            or self.output not in OUTPUTS
         ):
             self._validate_params()  # set after the fit; the check of all parameters would take longer than a row
         X = validated_for_prediction(self, X)
@@ -46,9 +48,13 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         network = Network(self._fitted_widths(), activations, *self._output()[1:])
         return network, *self._parameters(dtype), X
 
-    def _forward(self, X: Any, raw: bool = False) -> np.ndarray:
-        """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs)."""
-        return device.forward(*self._to_predict(X), self.n_threads, raw, device=self.device)
+    def _forward(self, X: Any, raw: bool = False, stays: bool = False) -> np.ndarray:
+        """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs).
+
+        If they may `stay`, as an array on the GPU where the parameter `output` asks for one.
+        """
+        stays = stays and stays_on_gpu(self, X)
+        return device.forward(*self._to_predict(X), self.n_threads, raw, device=self.device, stays=stays)
 
     @property
     def _n_features_out(self) -> int:
@@ -102,9 +108,11 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         >>> bool(make_pipeline(network, KNeighborsClassifier()).fit(X, y).score(X, y) > 0.95)
         True
         """
-        network, coefs, intercepts, X = self._to_predict(X)
+        network, coefs, intercepts, rows = self._to_predict(X)
         self._check_hidden_layer("transform")
-        return device.hidden_layer(network, coefs, intercepts, X, self.n_threads, device=self.device)
+        stays = stays_on_gpu(self, X)
+        hidden = device.hidden_layer(network, coefs, intercepts, rows, self.n_threads, self.device, stays)
+        return like_input(self, X, hidden)
 
     def _check_hidden_layer(self, method: str) -> None:
         if len(self.coefs_) == 1:
@@ -115,10 +123,10 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _input_gradient(self, X: Any, choose: Callable) -> np.ndarray:
         """Return the gradient of an output; choose(predict): its column and its factor, for all rows or each."""
-        network, coefs, intercepts, X = self._to_predict(X)
+        network, coefs, intercepts, rows = self._to_predict(X)
         columns, factors = choose(
-            lambda: device.forward(network, coefs, intercepts, X, self.n_threads, device=self.device)
+            lambda: device.forward(network, coefs, intercepts, rows, self.n_threads, device=self.device)
         )
-        errors = errors_of_outputs(columns, factors, (X.shape[0], network.widths[-1]), X.dtype)
-        gradient = device.input_gradient(network, coefs, intercepts, X, errors, self.n_threads, device=self.device)
-        return gradient[:, : self.n_features_in_]  # without the inputs of an indicator
+        errors = errors_of_outputs(columns, factors, (rows.shape[0], network.widths[-1]), rows.dtype)
+        gradient = device.input_gradient(network, coefs, intercepts, rows, errors, self.n_threads, device=self.device)
+        return like_input(self, X, gradient[:, : self.n_features_in_])  # without the inputs of an indicator

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.base import ActivationLike, BaseMLP
 from fastmlp.estimators.documentation import document
+from fastmlp.estimators.gpu import like_input, to_host, with_numpy_output
 from fastmlp.estimators.inputs import cast, column_number
 from fastmlp.estimators.targets import dense_values
 from fastmlp.formulas.losses import LOSSES
@@ -128,6 +129,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         keep_optimizer: bool = False,
         missing: Literal["zero", "indicator"] | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
+        output: Literal["numpy", "input"] = "numpy",
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -170,6 +172,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             keep_optimizer=keep_optimizer,
             missing=missing,
             device=device,
+            output=output,
         )
 
     def fit(
@@ -279,8 +282,27 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
             The predicted numbers; one dimension if there is one output.
         """
-        output = self._forward(X)
-        return output.ravel() if output.shape[1] == 1 else output
+        output = self._forward(X, stays=True)
+        return like_input(self, X, output.ravel() if output.shape[1] == 1 else output)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R squared, the part of the variance of y that is explained: 1 at best, 0 for the mean of y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The features.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The targets; of several, the mean over the columns is returned.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            The weights of the rows. None: all 1.
+
+        Returns
+        -------
+        float
+        """
+        y, sample_weight = to_host(self, y, "y"), to_host(self, sample_weight, "sample_weight")
+        return super(MLPRegressor, with_numpy_output(self)).score(X, y, sample_weight)
 
     def input_gradient(self, X: Any, output: int | None = None) -> np.ndarray:
         """Return the gradient of the prediction with respect to the features: which of them move it, and how far [1]_.

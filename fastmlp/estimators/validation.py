@@ -11,8 +11,8 @@ from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import train_test_split
 from sklearn.utils import column_or_1d
-from sklearn.utils.validation import validate_data
 
+from fastmlp.estimators.gpu import is_on_gpu, to_host, validate_rows, with_numpy_output
 from fastmlp.estimators.inputs import finite, replace_missing, validated_weight
 from fastmlp.network import Network
 from fastmlp.training.validation import Measured
@@ -86,11 +86,13 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
         If they do not fit the estimator.
     """
     dtype, sparse = training.X.dtype, issparse(training.X)
+    if sparse and is_on_gpu(X_val):
+        raise ValueError("X_val is on a GPU, and X is a sparse matrix: copy X_val to the host, or pass X.toarray().")
     with _naming("X_val, y_val"):
         with np.errstate(
             over="ignore", invalid="ignore"
         ):  # what is too large for float32 becomes infinite, and an error
-            X, y = validate_data(
+            X, y = validate_rows(
                 estimator,
                 X_val,
                 y_val,
@@ -113,8 +115,8 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
             "X_val has one row, but the R squared of scoring=None needs two: pass more rows, or set scoring='loss'."
         )
     with _naming("sample_weight_val"):
-        weight = validated_weight(sample_weight_val, None, X, dtype)
-    if issparse(X) != sparse:  # an engine takes one kind
+        weight = validated_weight(to_host(estimator, sample_weight_val, "sample_weight_val"), None, X, dtype)
+    if issparse(X) != sparse and not is_on_gpu(training.X):  # an engine takes one kind
         X = csr_array(X) if sparse else X.toarray(order="C")
     return Rows(X, y, targets, weight)
 
@@ -261,9 +263,10 @@ class Validation:
     def _copy(self, engine: Any) -> BaseEstimator:
         """Return an estimator with the present parameters, for X as it is here: an array, and no longer with NaN."""
         coefs, intercepts = engine.get_parameters()
-        copy = object.__new__(type(self.estimator))
-        vars(copy).update(vars(self.estimator), coefs_=coefs, intercepts_=intercepts)
+        copy = with_numpy_output(self.estimator)
         vars(copy).update(
+            coefs_=coefs,
+            intercepts_=intercepts,
             n_outputs_=self.network.widths[-1],
             n_layers_=len(self.network.widths),
             out_activation_=self.network.activations[-1],

@@ -5,7 +5,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import numpy as np
-from scipy.sparse import spmatrix
+from scipy.sparse import issparse, spmatrix
 
 from fastmlp.activation import Activation
 from fastmlp.cpu.engine import Engine
@@ -91,13 +91,25 @@ def device_of_training(
     return CPU
 
 
-def _device_of_prediction(device: str, network: Network, n_rows: int) -> str:
+def _device_of_prediction(device: str, network: Network, X: object) -> str:
     """Return where to predict: on the CPU where there is no GPU, too, for a model that was trained on one."""
+    if is_rows_on_gpu(X):
+        return CUDA
     if device == CPU or any(isinstance(activation, Activation) for activation in network.activations):
         return CPU
-    if device == AUTO and n_rows * network.n_parameters < WORK_WORTH_A_GPU:
+    if device == AUTO and X.shape[0] * network.n_parameters < WORK_WORTH_A_GPU:
         return CPU
     return CUDA if has_gpu() else CPU
+
+
+def is_rows_on_gpu(X: object) -> bool:
+    """Return whether validated rows are on a GPU: neither an array nor sparse, but `fastmlp.cuda.rows.DeviceRows`."""
+    return not isinstance(X, np.ndarray) and not issparse(X)
+
+
+def on_gpu(name: str) -> Callable:
+    """Return a function of `fastmlp.cuda.rows`, which is imported only where there is a GPU to compute on."""
+    return getattr(import_module("fastmlp.cuda.rows"), name)
 
 
 def _cuda(name: str) -> Callable:
@@ -122,10 +134,14 @@ def forward(
     n_threads: int | None,
     raw: bool = False,
     device: str = CPU,
+    stays: bool = False,
 ) -> np.ndarray:
-    """Return the output layer's activations, or its preactivations if `raw`, of shape (n_samples, n_outputs)."""
-    if device != CPU and _device_of_prediction(device, network, X.shape[0]) == CUDA:
-        return _cuda("forward")(network, coefs, intercepts, X, raw=raw)
+    """Return the output layer's activations, or its preactivations if `raw`, of shape (n_samples, n_outputs).
+
+    If it `stays`, as an array on the GPU where X is.
+    """
+    if device != CPU and _device_of_prediction(device, network, X) == CUDA:
+        return _cuda("forward")(network, coefs, intercepts, X, raw=raw, stays=stays)
     return _forward(network, coefs, intercepts, X, n_threads, raw)
 
 
@@ -136,10 +152,11 @@ def hidden_layer(
     X: np.ndarray | spmatrix,
     n_threads: int | None,
     device: str = CPU,
+    stays: bool = False,
 ) -> np.ndarray:
-    """Return the activations of the last hidden layer, of shape (n_samples, units)."""
-    if _device_of_prediction(device, network, X.shape[0]) == CUDA:
-        return _cuda("hidden_layer")(network, coefs, intercepts, X)
+    """Return the activations of the last hidden layer, of shape (n_samples, units); `stays` as in `forward`."""
+    if _device_of_prediction(device, network, X) == CUDA:
+        return _cuda("hidden_layer")(network, coefs, intercepts, X, stays=stays)
     return _hidden_layer(network, coefs, intercepts, X, n_threads)
 
 
@@ -153,6 +170,6 @@ def input_gradient(
     device: str = CPU,
 ) -> np.ndarray:
     """Return the derivative of each row's sum of errors times preactivations of the output by the row's inputs."""
-    if _device_of_prediction(device, network, X.shape[0]) == CUDA:
+    if _device_of_prediction(device, network, X) == CUDA:
         return _cuda("input_gradient")(network, coefs, intercepts, X, errors)
     return _input_gradient(network, coefs, intercepts, X, errors, n_threads)
