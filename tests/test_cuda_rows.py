@@ -50,7 +50,7 @@ class ByDLPack:
         return self.array.__dlpack__()
 
 
-def make_rows(n_rows=13, dtype=np.float64):
+def make_rows(n_rows=9, dtype=np.float64):
     random = np.random.default_rng(0)
     X = random.normal(size=(n_rows, 3)).astype(dtype)
     return X, np.arange(n_rows) % 3, random.uniform(0.5, 2.0, size=n_rows)
@@ -106,7 +106,7 @@ def test_used_in_place_or_converted(kind):
     ids=str,
 )
 def test_same_fit_as_from_the_host(cls, settings):
-    X, y, weight = make_rows(13, np.float32 if settings.get("solver") == "lbfgs" else np.float64)
+    X, y, weight = make_rows(9, np.float32 if settings.get("solver") == "lbfgs" else np.float64)
     theirs = fitted(cls, X, y, weight, **settings)
     ours = fitted(cls, ByInterface(X), ByInterface(y), ByInterface(weight), **settings)
     assert_same_weights(ours, theirs)
@@ -339,7 +339,7 @@ def test_streamed_rows(settings, free):
 def test_streamed_fit(free):
     X, y, weight = make_rows(60)
     theirs = fitted(MLPClassifier, X, y, weight)
-    sizes = free(4000)
+    sizes = free(3000)
     assert_same_weights(fitted(MLPClassifier, X, y, weight), theirs)
     assert len(sizes) > 1
 
@@ -381,9 +381,9 @@ def test_uneven_csr_rows(free):
 @pytest.mark.parametrize("csr", [False, True])
 def test_predictions_in_parts_that_fit(csr, free, monkeypatch):
     network = make_network((4, 5, 3), "log_loss")
-    X, targets, weight, parameters = make_problem(network, 50)
+    X, targets, weight, parameters = make_problem(network, 40)
     X = sparse.csr_array(X) if csr else X
-    errors = np.random.default_rng(0).normal(size=(50, 3))
+    errors = np.random.default_rng(0).normal(size=(40, 3))
 
     def by_engine():
         with Engine(network, np.dtype(np.float64)) as engine:
@@ -448,4 +448,4 @@ def test_rows_are_an_array_for_others():
     X = make_rows()[0]
     rows = DeviceRows(array_of(ByInterface(X)).ravel(), X.shape)
     np.testing.assert_array_equal(array_of(rows).copy_to_host(), X)
-    assert len(rows) == 13
+    assert len(rows) == 9
