@@ -50,7 +50,7 @@ def assembled(ptx, architecture):
 
 def kernels():
     """Give the name, function and types of all kernels."""
-    from fastmlp.cuda import step
+    from fastmlp.cuda import rows, step
     from fastmlp.cuda.program import program_of
     from fastmlp.network import Network
 
@@ -81,6 +81,11 @@ def kernels():
             arguments = (doubles, numbers, integers, numbers, numbers, integer, integer, integer, types.float64)
             yield f"sum_losses {size} {dtype}", step.make_sum_losses(program), arguments
             yield f"find_not_finite {size} {dtype}", step.find_not_finite, (types.int32[::1], numbers, integer)
+    singles, doubles = types.float32[::1], types.float64[::1]
+    yield "copy_rows", rows.copy_rows, (singles, types.Array(types.float64, 2, "A"), integer)
+    yield "copy_rows of bool", rows.copy_rows, (doubles, types.Array(types.boolean, 2, "C"), integer)
+    yield "take_rows", rows.take_rows, (singles, singles, integers, integer)
+    yield "find_nan_and_infinity", rows.find_nan_and_infinity, (types.int32[::1], singles)
 
 
 def main():

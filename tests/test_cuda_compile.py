@@ -57,6 +57,13 @@ def test_kernels_assemble(kernel, dtype, architecture, records):
             assert record["local"] == 0, "all that a thread has is in registers"
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kernel", ["copy_rows", "copy_rows of bool", "take_rows", "find_nan_and_infinity"])
+def test_kernels_of_rows_assemble(kernel, architecture, records):
+    (record,) = [one for one in records if one["name"] == kernel and one["architecture"] == architecture]
+    assert record["spills"] == record["local"] == 0
+
+
 LOAD_AND_SAVE = """
 import sys
 from types import SimpleNamespace

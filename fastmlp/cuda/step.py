@@ -7,6 +7,7 @@ same bits; and the weights do not depend on the size of the grid, but by a bound
 """
 
 import functools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -320,6 +321,5 @@ def make_sum_losses(program: Program) -> Callable:
 def find_not_finite(flag, memory, size):
     """flag[0] <- 1 if one of the first numbers is not finite."""
     for i in range(cuda.grid(1), size, cuda.gridsize(1)):
-        x = memory[i]
-        if x - x != 0.0:  # NaN, and the difference of two infinities is one
+        if math.isnan(memory[i]) or math.isinf(memory[i]):
             flag[0] = 1
