@@ -47,7 +47,7 @@ def use_reference(monkeypatch):
     from fastmlp.training import device
 
     def without_device(function):
-        return lambda *args, device="cpu": function(*args)
+        return lambda *args, device="cpu", stays=False: function(*args)
 
     monkeypatch.setattr(device, "make_engine", reference.Engine)
     for name in ("forward", "hidden_layer", "input_gradient"):

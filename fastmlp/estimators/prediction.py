@@ -111,7 +111,7 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         network, coefs, intercepts, rows = self._to_predict(X)
         self._check_hidden_layer("transform")
         stays = stays_on_gpu(self, X)
-        hidden = device.hidden_layer(network, coefs, intercepts, rows, self.n_threads, self.device, stays)
+        hidden = device.hidden_layer(network, coefs, intercepts, rows, self.n_threads, device=self.device, stays=stays)
         return like_input(self, X, hidden)
 
     def _check_hidden_layer(self, method: str) -> None:
