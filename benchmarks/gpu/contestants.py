@@ -241,7 +241,7 @@ class Population(OnEngine):
         orders = np.tile(np.arange(rows), (self.networks, epochs, 1))
         if shuffle:
             orders = self.random.permuted(orders, axis=2)
-        losses = self.train_population(
+        losses, _ = self.train_population(
             [self.network] * self.networks,
             X,
             y.astype(self.problem.dtype)[:, None],

@@ -234,16 +234,20 @@ class Engine:
     @explain
     def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
         """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""
-        self._n_slots = UPDATES[update.name].n_slots
         self._prepare(batch_size, update.name, program_of(self.network, update.name))
+        head, records = self._epoch(order, batch_size, alpha, update)
+        return self._run(np.ascontiguousarray(order, np.int64), batch_size, head, records) / self._n_rows
+
+    def _epoch(self, order, batch_size, alpha, update):
+        """Return the head of the `numbers` of an epoch, and the records of its steps."""
+        self._n_slots = UPDATES[update.name].n_slots
         head = np.zeros(STEPS)
         head[LOSS_PARAMETER], head[L1_RATIO] = self.network.loss_parameter, update.l1_ratio
         head[MAX_NORM], head[JITTER] = update.max_norm, self._augmentation.jitter
         head[DROPPED_FEATURES] = self._augmentation.drop_features
         head[HYPERPARAMETERS : HYPERPARAMETERS + len(update.constants)] = update.constants
         rates = update.constants[0] if update.rates is None else update.rates
-        records = self._numbers(order, batch_size, update.step + 1, rates, alpha)
-        return self._run(np.ascontiguousarray(order, np.int64), batch_size, head, records) / self._n_rows
+        return head, self._numbers(order, batch_size, update.step + 1, rates, alpha)
 
     @explain
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:

@@ -1,0 +1,185 @@
+"""Many networks trained at once, each by a block of threads of its own, over one copy of the rows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+
+from fastmlp.cuda.compiler import allow_shared_memory, cuda, launch, most_shared_memory
+from fastmlp.cuda.data import use_rows
+from fastmlp.cuda.engine import Engine
+from fastmlp.cuda.launch import THREADS, shape_of
+from fastmlp.cuda.layout import MOST_ROWS
+from fastmlp.cuda.memory import explain
+from fastmlp.cuda.program import program_of
+from fastmlp.cuda.step import (
+    MEMORY_PLACE,
+    N_STEPS,
+    NUMBERS_PLACE,
+    ORDER_PLACE,
+    PLACES,
+    PLAN,
+    RESULTS_PLACE,
+    ROWS_PLACE,
+    make_train,
+)
+from fastmlp.network import Network
+
+
+class Population:
+    """Trains networks, which may differ in all but the type of their numbers, on the same rows.
+
+    Each gets the same bits as by an engine of its own whose kernel is that of a block.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        The architectures.
+    dtype : dtype
+        float32 or float64: the type of all arithmetic.
+
+    Attributes
+    ----------
+    engines : list of Engine
+        One for each network, to set and get parameters and state of.
+    """
+
+    def __init__(self, networks: Sequence[Network], dtype: np.dtype):
+        self.dtype = np.dtype(dtype)
+        self.engines = [Engine(network, dtype, kind="block") for network in networks]
+
+    @explain
+    def load(
+        self,
+        X: np.ndarray | sparse.csr_array,
+        targets: Sequence[np.ndarray],
+        sample_weight: np.ndarray | None = None,
+    ) -> None:
+        """Take the rows to train on, as `Engine.load` does; targets: of each network."""
+        for engine, own in zip(self.engines, targets, strict=True):
+            engine.load(X, own, sample_weight)
+        self._memory = self._joined("_memory")
+
+    def _joined(self, name):
+        """Put the arrays of this name of all engines into one, of which each engine has a part; return it."""
+        arrays = [getattr(engine, name) for engine in self.engines]
+        joined, place = cuda.device_array(sum(array.size for array in arrays), arrays[0].dtype), 0
+        for engine, array in zip(self.engines, arrays, strict=True):
+            own = joined[place : place + array.size]
+            own.copy_to_device(array)
+            setattr(engine, name, own)
+            place += array.size
+        return joined
+
+    @explain
+    def run_epoch(
+        self, orders: Sequence[np.ndarray], batch_sizes: Sequence[int], alphas: Sequence[float], updates: Sequence
+    ) -> np.ndarray:
+        """Take an epoch of each network, as `Engine.run_epoch` does; return the mean losses, of shape (n_networks,)."""
+        engines, places = self.engines, np.zeros((len(self.engines), PLACES), np.int64)
+        programs = {program_of(engine.network, update.name) for engine, update in zip(engines, updates, strict=True)}
+        program = programs.pop() if len(programs) == 1 else program_of(engines[0].network, "adagrad")  # which has all
+        layouts, heads, records = [getattr(engine, "_layout", None) for engine in engines], [], []
+        for engine, order, *rest in zip(engines, orders, batch_sizes, alphas, updates, strict=True):
+            engine._data = engines[0]._data
+            engine._prepare(rest[0], rest[2].name, program)
+            head, record = engine._epoch(order, *rest)
+            heads.append(head)
+            records.append(record)
+            use_rows(engine._layout, engines[0]._data[0])
+        if layouts != [engine._layout for engine in engines]:
+            self._rows, self._shape = self._joined("_rows"), self._shape_of(batch_sizes)
+            self._train = make_train(program, self.dtype, self._shape.kind)
+        plans = [engine._layout.plan for engine in engines]
+        numbers = [np.concatenate([head, record.ravel()]) for head, record in zip(heads, records, strict=True)]
+        places[:, PLAN] = places.size + _starts(plans)
+        places[:, MEMORY_PLACE] = _starts([engine._memory for engine in engines])
+        places[:, ROWS_PLACE] = _starts([engine._rows for engine in engines])
+        places[:, ORDER_PLACE], places[:, NUMBERS_PLACE] = _starts(orders), _starts(numbers)
+        places[:, RESULTS_PLACE] = THREADS * np.arange(len(engines))
+        places[:, N_STEPS] = [len(record) for record in records]
+        results = cuda.device_array(len(engines) * THREADS, np.float64)
+        rows, targets, weights = engines[0]._data
+        arguments = (
+            self._memory,
+            self._rows,
+            cuda.to_device(np.concatenate([places.ravel(), *plans])),
+            rows.values,
+            rows.entries,
+            targets,
+            weights,
+            cuda.to_device(np.concatenate(orders).astype(np.int64, copy=False)),
+            cuda.to_device(np.concatenate(numbers)),
+            results,
+        )
+        if self._shape.shared > 0:
+            allow_shared_memory(self._train, self._shape.shared, *arguments)
+        launch(self._train, len(engines), THREADS, *arguments, shared=self._shape.shared)
+        losses = results.copy_to_host().reshape(len(engines), THREADS).sum(axis=1)
+        for engine, update, record in zip(engines, updates, records, strict=True):
+            engine.step = update.step + len(record)
+        return losses / engines[0]._n_rows
+
+    def _shape_of(self, batch_sizes):
+        """Return how all are launched: with the parameters in shared memory, if those of each fit into a block's."""
+        shapes = []
+        for engine, batch_size in zip(self.engines, batch_sizes, strict=True):
+            shapes.append(shape_of(engine._layout, min(batch_size, MOST_ROWS), self.dtype, "shared", 1))
+        largest = max(shape.shared for shape in shapes)
+        if largest <= most_shared_memory():
+            return shapes[0]._replace(shared=largest)
+        return shapes[0]._replace(kind="block", shared=0)
+
+
+def _starts(arrays):
+    """Return where each of some arrays begins if they lie one after another."""
+    return np.cumsum([0, *(array.size for array in arrays[:-1])])
+
+
+def train_population(
+    networks: Sequence[Network],
+    X: np.ndarray | sparse.csr_array,
+    targets: np.ndarray,
+    parameters: Sequence[tuple[list[np.ndarray], list[np.ndarray]]],
+    orders: np.ndarray,
+    batch_size: int,
+    update: object,
+    sample_weight: np.ndarray | None = None,
+    alpha: float = 0.0,
+) -> tuple[np.ndarray, list[tuple[list[np.ndarray], list[np.ndarray]]]]:
+    """Train networks at once for some epochs, all with the same update.
+
+    Parameters
+    ----------
+    networks, X, sample_weight
+        As for `Population`.
+    targets : ndarray of shape (n, columns)
+        Of all networks.
+    parameters : sequence of (coefs, intercepts)
+        Where each network begins.
+    orders : ndarray of int of shape (n_networks, n_epochs, n)
+        Of the rows.
+    batch_size : int
+        Rows of a step.
+    update : Update
+        What the steps of the first epoch are.
+    alpha : float, default=0.0
+        The penalty.
+
+    Returns
+    -------
+    losses : ndarray of shape (n_networks, n_epochs)
+        The mean loss of each network in each epoch.
+    parameters : list of (coefs, intercepts)
+        Where each network ends.
+    """
+    population, count = Population(networks, X.dtype), len(networks)
+    population.load(X, [targets] * count, sample_weight)
+    for engine, (coefs, intercepts) in zip(population.engines, parameters, strict=True):
+        engine.set_parameters(coefs, intercepts)
+    losses = []
+    for epoch in range(orders.shape[1]):
+        each = [[value] * count for value in (batch_size, alpha, update)]
+        losses.append(population.run_epoch(list(orders[:, epoch]), *each))
+        update = update._replace(step=population.engines[0].step)
+    return np.transpose(losses), [engine.get_parameters() for engine in population.engines]
