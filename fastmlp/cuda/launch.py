@@ -4,14 +4,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastmlp.cuda.compiler import SIMULATED, most_shared_memory
-from fastmlp.cuda.layout import GROUP_ROWS, ITEMS, ROW_TILE, WIDE, Layout, padded
+from fastmlp.cuda.compiler import SIMULATED, has_tensor_cores, most_shared_memory
+from fastmlp.cuda.layout import GROUP_ROWS, IN_STRIDE, ITEMS, OUT_STRIDE, ROW_TILE, WIDE, Layout, padded
+from fastmlp.cuda.tiles import FMA, Tile
 
 KINDS = ("shared", "block", "grid")  # of the kernels that train
 THREADS = 8 if SIMULATED else 128  # of a block
 # Multiply-adds of a step's forward pass, up to which a block alone is faster than a grid, whose threads wait longer for
 # each other.
 WORK_OF_A_BLOCK = 1 << 18
+# Multiply-adds of a step's forward pass, from which on blocks share tiles of products: that saves most of the reads,
+# but there are waits between layers. An estimate, not measured.
+WORK_OF_TILES = 1 << 25
+# How a block computes a tile; the larger one loads each number less often, the smaller one has work for more blocks.
+LARGE_TILE, SMALL_TILE = Tile(128, 128, 16, 64, 32, "float32"), Tile(64, 64, 16, 32, 16, "float32")
+# without tensor cores; two numbers of float64 take the place of one of float32
+LARGE_FMA_TILE, SMALL_FMA_TILE = Tile(128, 128, 16, 8, 8), Tile(64, 64, 16, 4, 4)
+SIMULATED_TILE, SIMULATED_FMA_TILE = Tile(16, 16, 8, 16, 16, "float32"), Tile(8, 8, 8, 4, 4)
 
 
 class Shape(NamedTuple):
@@ -25,18 +34,49 @@ class Shape(NamedTuple):
 
 def kind_of(layout: Layout, n_rows: int, dtype: np.dtype) -> str:
     """Return which of the kernels of `make_train` trains a network in the least time."""
-    if n_rows * layout.network.n_parameters > WORK_OF_A_BLOCK:
+    work = n_rows * layout.network.n_parameters
+    if work > WORK_OF_TILES:
+        return "large"
+    if work > WORK_OF_A_BLOCK:
         return "grid"
     return "shared" if _memory_bytes(layout, dtype) <= most_shared_memory() else "block"
+
+
+def tile_of(layout: Layout, n_rows: int, dtype: np.dtype, precision: str, multiprocessors: int) -> Tile:
+    """Return how blocks compute tiles: with tensor cores, if there are, for float32.
+
+    Raises
+    ------
+    ValueError
+        If the GPU has not what a precision needs.
+    """
+    if dtype == np.float64 or not has_tensor_cores():
+        if precision != "float32":
+            raise ValueError(
+                f"precision={precision!r} needs tensor cores of compute capability 8.0 or later, which this GPU has "
+                "not: take precision='float32'."
+            )
+        tiles = SIMULATED_FMA_TILE if SIMULATED else SMALL_FMA_TILE, LARGE_FMA_TILE
+    else:
+        tiles = SIMULATED_TILE if SIMULATED else SMALL_TILE, LARGE_TILE
+    small, large = (tile._replace(arithmetic=precision if tile.arithmetic != FMA else FMA) for tile in tiles)
+    strides = layout.layers[:, [IN_STRIDE, OUT_STRIDE]]
+    forward = -(-n_rows // large.rows) * (-(-strides[:, 1] // large.columns)).sum()
+    return small if dtype == np.float64 or forward < len(strides) * multiprocessors else large
 
 
 def _memory_bytes(layout, dtype):
     return layout.memory_size * np.dtype(dtype).itemsize
 
 
-def shape_of(layout: Layout, n_rows: int, dtype: np.dtype, kind: str, most_blocks: int) -> Shape:
+def shape_of(
+    layout: Layout, n_rows: int, dtype: np.dtype, kind: str, most_blocks: int, tile: Tile | None = None
+) -> Shape:
     """Return how to train with batches of `n_rows` rows, and write into the plan how blocks share them."""
     plan, blocks, group = layout.plan, 1, padded(n_rows)
+    if kind == "large":
+        plan[GROUP_ROWS], plan[ROW_TILE] = -(-n_rows // most_blocks), 1
+        return Shape(kind, most_blocks, tile.threads, 0)
     if kind == "grid":
         group = -(-n_rows // most_blocks)
         if group > WIDE // 2:
