@@ -23,20 +23,21 @@ def compiled(function, signature):
     numba.cuda.dispatcher.get_current_device = lambda: device
     options = {"debug": None, "lineinfo": False, "fastmath": False, "opt": None, "abi_info": None}
     options |= {"device": False, "abi": "numba", "forceinline": False, "lto": False, "launch_bounds": None}
+    options["launch_bounds"] = function.targetoptions.get("launch_bounds")
     library, _ = compiler._compile_pyfunc_with_fixup(function.py_func, signature, cc=ARCHITECTURES[0], **options)
     return lambda architecture: library.get_asm_str(cc=architecture)
 
 
-def assembled(ptx, architecture, max_registers=None):
+def assembled(ptx, architecture):
     """Return what the assembler says of a kernel: registers, bytes of spills and of shared memory.
 
-    in calls: of these spills, those in functions that the kernel calls, with what they save of its registers.
+    saved: what functions that the kernel calls store of its registers as they begin, and load as they end; what they
+    load more than once, or the kernel itself stores, are spills.
     """
     from cuda.bindings import nvjitlink
 
     major, minor = architecture
     options = [f"-arch=sm_{major}{minor}", "-verbose", "-Xptxas=-v"]
-    options += [] if max_registers is None else [f"-maxrregcount={max_registers}"]
     linker = nvjitlink.create(len(options), options)
     code = ptx.encode()
     nvjitlink.add_data(linker, nvjitlink.InputType.PTX, code, len(code), "kernel")
@@ -47,12 +48,13 @@ def assembled(ptx, architecture, max_registers=None):
     log = bytearray(nvjitlink.get_info_log_size(linker))
     nvjitlink.get_info_log(linker, log)
     text = log.decode()
-    spills = dict(re.findall(r"Function properties for (\S+)\n.*?(\d+) bytes spill stores", text))
+    spills = re.findall(r"Function properties for (\S+)\n.*?(\d+) bytes spill stores, (\d+) bytes spill loads", text)
     entries = set(re.findall(r"entry function '(\S+)'", text))
+    saved = [int(stores) for name, stores, loads in spills if name not in entries and stores == loads]
     return {
         "registers": max(map(int, re.findall(r"sed (\d+) registers", text))),
-        "spills": sum(map(int, spills.values())),
-        "in calls": sum(int(size) for name, size in spills.items() if name not in entries),
+        "spills": sum(int(stores) for _, stores, _ in spills) - sum(saved),
+        "saved": sum(saved),
         "shared": max(map(int, re.findall(r"(\d+) bytes smem", text)), default=0),
     }
 
@@ -123,7 +125,7 @@ def main():
                 record["shared loads"] = len(re.findall(r"ld\.shared\.v[24]", ptx))
                 record["tensor"] = len(re.findall(r"mma\.sync", ptx))
                 record["local"] = len(re.findall(r"\b(?:ld|st)\.local", ptx))
-                records.append(record | assembled(ptx, architecture, function.targetoptions.get("max_registers")))
+                records.append(record | assembled(ptx, architecture))
     print(json.dumps(records))
 
 

@@ -47,6 +47,7 @@ NEW_PARAMETERS = {
     "keep_optimizer": False,
     "missing": None,
     "device": "cpu",
+    "precision": "float32",
 }
 NEW_ATTRIBUTES = {"history_", "validation_loss_curve_"}  # not after lbfgs
 NEW_ARGUMENTS = ["X_val", "y_val", "sample_weight_val"]  # of fit and partial_fit

@@ -5,7 +5,7 @@ from scipy import sparse
 
 from fastmlp.cuda.compiler import allow_shared_memory, cuda, launch, most_blocks, multiprocessors
 from fastmlp.cuda.data import empty_array, encode, upload, use_rows
-from fastmlp.cuda.launch import THREADS, kind_of, shape_of, tile_of
+from fastmlp.cuda.launch import THREADS, check_precision, kind_of, shape_of, tile_of
 from fastmlp.cuda.layout import COLUMNS, DECOUPLED, MOST_ROWS, N_SLOTS, PARAMETERS, SEED, UPDATE
 from fastmlp.cuda.predict import mean_loss, run_predict
 from fastmlp.cuda.program import ONLY_GRADIENT, program_of
@@ -52,9 +52,14 @@ class Engine:
     n_threads : int or None, default=None
         Not used; engines share the signature.
     precision : {"float32", "tf32", "bfloat16"}, default="float32"
-        Of the products of large layers, if `dtype` is float32.
+        Of the products of large layers in float32: see `tensor`.
     kind : {"shared", "block", "grid", "large"} or None, default=None
         Which kernel trains; None: the one for this size of network and batch.
+
+    Raises
+    ------
+    ValueError
+        If there is no such precision, or none but "float32" for this dtype or this GPU.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Engine:
         precision: str = "float32",
         kind: str | None = None,
     ):
+        check_precision(precision, np.dtype(dtype))
         self.network, self.dtype, self._precision, self._kind = network, np.dtype(dtype), precision, kind
         self.seed = 0  # of the random numbers of all steps
         self.step = 0  # how many were taken, as `run_epoch` counts them: also within an epoch that was interrupted

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fastmlp.cuda.compiler import SIMULATED, has_tensor_cores, most_shared_memory
-from fastmlp.cuda.layout import GROUP_ROWS, IN_STRIDE, ITEMS, OUT_STRIDE, ROW_TILE, WIDE, Layout, padded
-from fastmlp.cuda.tiles import FMA, Tile
+from fastmlp.cuda.layout import GROUP_ROWS, ITEMS, OUT_STRIDE, ROW_TILE, WIDE, Layout, padded
+from fastmlp.cuda.tensor import PRECISIONS
+from fastmlp.cuda.tiles import Tile
 
 KINDS = ("shared", "block", "grid")  # of the kernels that train
 THREADS = 8 if SIMULATED else 128  # of a block
@@ -16,11 +17,14 @@ WORK_OF_A_BLOCK = 1 << 18
 # Multiply-adds of a step's forward pass, from which on blocks share tiles of products: that saves most of the reads,
 # but there are waits between layers. An estimate, not measured.
 WORK_OF_TILES = 1 << 25
-# How a block computes a tile; the larger one loads each number less often, the smaller one has work for more blocks.
-LARGE_TILE, SMALL_TILE = Tile(128, 128, 16, 64, 32, "float32"), Tile(64, 64, 16, 32, 16, "float32")
-# without tensor cores; two numbers of float64 take the place of one of float32
-LARGE_FMA_TILE, SMALL_FMA_TILE = Tile(128, 128, 16, 8, 8), Tile(64, 64, 16, 4, 4)
-SIMULATED_TILE, SIMULATED_FMA_TILE = Tile(16, 16, 8, 16, 16, "float32"), Tile(8, 8, 8, 4, 4)
+# How a block computes a tile: the larger one loads each number less often, the smaller one has work for more blocks.
+# Of float64 there are only small ones; a large one of its own has more sums than there are registers.
+if SIMULATED:
+    SMALL_TILE = LARGE_TILE = Tile(16, 16, 8, 16, 16, "float32")
+    SMALL_FMA_TILE = LARGE_FMA_TILE = Tile(8, 8, 8, 4, 4)
+else:
+    SMALL_TILE, LARGE_TILE = Tile(64, 64, 16, 32, 16, "float32"), Tile(128, 128, 16, 64, 32, "float32")
+    SMALL_FMA_TILE, LARGE_FMA_TILE = Tile(64, 64, 16, 4, 4), Tile(128, 128, 16, 8, 8)
 
 
 class Shape(NamedTuple):
@@ -42,27 +46,41 @@ def kind_of(layout: Layout, n_rows: int, dtype: np.dtype) -> str:
     return "shared" if _memory_bytes(layout, dtype) <= most_shared_memory() else "block"
 
 
-def tile_of(layout: Layout, n_rows: int, dtype: np.dtype, precision: str, multiprocessors: int) -> Tile:
-    """Return how blocks compute tiles: with tensor cores, if there are, for float32.
+def check_precision(precision: str, dtype: np.dtype) -> None:
+    """Check that there is a way to multiply numbers of a type in this precision.
 
     Raises
     ------
     ValueError
-        If the GPU has not what a precision needs.
+        If there is none.
     """
-    if dtype == np.float64 or not has_tensor_cores():
-        if precision != "float32":
-            raise ValueError(
-                f"precision={precision!r} needs tensor cores of compute capability 8.0 or later, which this GPU has "
-                "not: take precision='float32'."
-            )
-        tiles = SIMULATED_FMA_TILE if SIMULATED else SMALL_FMA_TILE, LARGE_FMA_TILE
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision={precision!r} must be one of {', '.join(map(repr, PRECISIONS))}.")
+    if precision == "float32":
+        return
+    if dtype != np.float32:
+        raise ValueError(
+            f"precision={precision!r} is of arithmetic in float32, got {dtype.name}: take precision='float32'."
+        )
+    if not has_tensor_cores():
+        raise ValueError(
+            f"precision={precision!r} needs tensor cores, of a GPU of compute capability 8.0 or later, which this one "
+            "is not: take precision='float32'."
+        )
+
+
+def tile_of(layout: Layout, n_rows: int, dtype: np.dtype, precision: str, processors: int) -> Tile:
+    """Return how blocks compute tiles: for float32 with tensor cores, if there are; small if large ones were too few.
+
+    n_rows: of a batch; processors: multiprocessors of the GPU.
+    """
+    if dtype == np.float32 and has_tensor_cores():
+        small, large = (tile._replace(arithmetic=precision) for tile in (SMALL_TILE, LARGE_TILE))
     else:
-        tiles = SIMULATED_TILE if SIMULATED else SMALL_TILE, LARGE_TILE
-    small, large = (tile._replace(arithmetic=precision if tile.arithmetic != FMA else FMA) for tile in tiles)
-    strides = layout.layers[:, [IN_STRIDE, OUT_STRIDE]]
-    forward = -(-n_rows // large.rows) * (-(-strides[:, 1] // large.columns)).sum()
-    return small if dtype == np.float64 or forward < len(strides) * multiprocessors else large
+        small, large = SMALL_FMA_TILE, LARGE_FMA_TILE
+    across = -(-layout.layers[:, OUT_STRIDE] // large.columns)
+    tiles = -(-n_rows // large.rows) * int(across.sum()) // len(across)  # of a layer, forward
+    return large if dtype == np.float32 and tiles >= processors else small
 
 
 def _memory_bytes(layout, dtype):

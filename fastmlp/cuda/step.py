@@ -218,7 +218,7 @@ def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None =
 
     words = (program.name, np.dtype(dtype).name)
     if kind == "large":
-        return kernel(train_large, *words, tile, max_registers=tile.registers)
+        return kernel(train_large, *words, tile, launch_bounds=tile.threads)
     train = {"grid": train_in_grid, "block": train_in_block, "shared": train_in_shared_memory}[kind]
     return kernel(train, *words)
 

@@ -57,11 +57,6 @@ class Tile(NamedTuple):
         parts = (self.rows // self.part_rows) * (self.columns // self.part_columns)
         return parts if self.arithmetic == FMA else parts * 32
 
-    @property
-    def registers(self) -> int:
-        """How many registers a thread may have: for two blocks on a multiprocessor, or of a large tile one."""
-        return 128 if self.rows * self.columns <= 64 * 64 else 255
-
 
 class Multiplier(NamedTuple):
     """How words are multiplied.

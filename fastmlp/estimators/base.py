@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import validate_data
 
 from fastmlp.activation import Activation
-from fastmlp.estimators.combinations import check_combinations, check_full_batch
+from fastmlp.estimators.combinations import check_combinations, check_full_batch, check_precision
 from fastmlp.estimators.history import attributes_of, forget_history, history_of
 from fastmlp.estimators.inputs import (
     MISSING,
@@ -91,6 +91,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         "keep_optimizer": ["boolean"],
         "missing": [StrOptions({*MISSING} - {None}), None],
         "device": [StrOptions({*device.DEVICES})],
+        "precision": [StrOptions({*device.PRECISIONS})],
     }
 
     def __init__(
@@ -135,6 +136,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         keep_optimizer: bool = False,
         missing: Literal["zero", "indicator"] | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
+        precision: Literal["float32", "tf32", "bfloat16"] = "float32",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -175,6 +177,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         self.keep_optimizer = keep_optimizer
         self.missing = missing
         self.device = device
+        self.precision = precision
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
@@ -281,6 +284,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
         network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha, dropout=dropout)
         dtype = np.dtype(np.float64) if self.solver == "lbfgs" else X.dtype
+        check_precision(self, dtype)
         device.device_of_training(self.device, activations, change, dtype)  # what is wrong is said before any work
         if continues:
             parameters = self._parameters(X.dtype)
@@ -367,7 +371,8 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
     def _make_engine(self, network: Network, dtype: np.dtype) -> Any:
         change = augmentation_of(self.augment).function
         where = device.device_of_training(self.device, network.activations[:-1], change, dtype)
-        return device.make_engine(network, dtype, self.n_threads, device=where)
+        precision = self.precision if dtype == np.float32 else device.PRECISIONS[0]
+        return device.make_engine(network, dtype, self.n_threads, device=where, precision=precision)
 
     def _make_optimizer(self, partial: bool, continues: bool) -> SGD | Adam:
         """Return a new optimizer, or a copy of that of the last fit if it may go on and is of the same kind."""

@@ -146,6 +146,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         class_weight: dict | Sequence[dict] | Literal["balanced"] | None = None,
         missing: Literal["zero", "indicator"] | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
+        precision: Literal["float32", "tf32", "bfloat16"] = "float32",
     ) -> None:
         self.loss, self.label_smoothing, self.class_weight = loss, label_smoothing, class_weight
         super().__init__(
@@ -188,6 +189,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             keep_optimizer=keep_optimizer,
             missing=missing,
             device=device,
+            precision=precision,
         )
 
     def fit(

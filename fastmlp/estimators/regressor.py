@@ -128,6 +128,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         keep_optimizer: bool = False,
         missing: Literal["zero", "indicator"] | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
+        precision: Literal["float32", "tf32", "bfloat16"] = "float32",
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -170,6 +171,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             keep_optimizer=keep_optimizer,
             missing=missing,
             device=device,
+            precision=precision,
         )
 
     def fit(
