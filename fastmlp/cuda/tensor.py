@@ -52,6 +52,7 @@ if SIMULATED:
         of `mma.m16n8k16` for bfloat16, where a word has two numbers.
         """
 
+        @np.errstate(invalid="ignore", over="ignore")
         def product(a, b):
             a = np.array(a).reshape(8, 4, rows, 2, 2).transpose(2, 4, 0, 3, 1).reshape(16 * rows, 8)
             b = np.array(b).reshape(8, 4, columns, 2).transpose(3, 1, 2, 0).reshape(8, 8 * columns)
