@@ -7,7 +7,7 @@ goes over it again for what follows the sums, four numbers to a thread.
 from collections.abc import Callable
 
 from fastmlp.cuda.backward import times_slopes
-from fastmlp.cuda.compiler import address_of, block_sync, device, load4, store4
+from fastmlp.cuda.compiler import address_of, block_sync, device, keep_apart, load4, store4
 from fastmlp.cuda.forward import make_finish, record_of, take_rows
 from fastmlp.cuda.layout import (
     BIAS,
@@ -188,6 +188,7 @@ def make_tile_phases(program: Program, tile: Tile, multiplier: Multiplier, sync:
 
     @device
     def rows_in(rows, plan, data, batch, start, n_rows, worker, block):
+        keep_apart()
         group_rows = plan[GROUP_ROWS]
         for group in range(block[0], ceil_divided(n_rows, group_rows), block[1]):
             span = (group * group_rows, min(n_rows, (group + 1) * group_rows))
@@ -195,6 +196,7 @@ def make_tile_phases(program: Program, tile: Tile, multiplier: Multiplier, sync:
 
     @device
     def rows_out(rows, plan, data, start, n_rows, parameter, scratch, worker, block):
+        keep_apart()
         losses, group_rows = 0.0, plan[GROUP_ROWS]
         for group in range(block[0], ceil_divided(n_rows, group_rows), block[1]):
             span = (group * group_rows, min(n_rows, (group + 1) * group_rows))
