@@ -93,10 +93,17 @@ class Engine:
     dtype : numpy.dtype
         float32 or float64, for parameters and arithmetic.
     n_threads : int or None, default=1
-        Not used, like `device`; they are what an engine is made with.
+        Not used, like `device` and `precision`; they are what an engine is made with.
     """
 
-    def __init__(self, network: Network, dtype: np.dtype, n_threads: int | None = 1, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        network: Network,
+        dtype: np.dtype,
+        n_threads: int | None = 1,
+        device: str = "cpu",
+        precision: str = "float32",
+    ) -> None:
         self.network = network
         self.dtype = np.dtype(dtype)
         self.state = np.zeros((2, network.n_parameters), self.dtype)

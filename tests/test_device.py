@@ -139,7 +139,7 @@ def test_auto(monkeypatch):
     made = []
     make_engine = device.make_engine
     monkeypatch.setattr(
-        device, "make_engine", lambda *args, device: made.append(device) or make_engine(*args, device=device)
+        device, "make_engine", lambda *args, **more: made.append(more["device"]) or make_engine(*args, **more)
     )
     model = MLPClassifier((3,), device="auto", **SMALL).fit(X, y)
     assert made == ["cuda"]

@@ -48,6 +48,7 @@ NEW_PARAMETERS = {
     "missing": None,
     "device": "cpu",
     "output": "numpy",
+    "precision": "float32",
 }
 NEW_ATTRIBUTES = {"history_", "validation_loss_curve_"}  # not after lbfgs
 NEW_ARGUMENTS = ["X_val", "y_val", "sample_weight_val"]  # of fit and partial_fit

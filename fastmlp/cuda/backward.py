@@ -17,6 +17,16 @@ from fastmlp.cuda.products import row_sums, tile_sums
 
 
 @device
+def times_slopes(rows, plan, layer, row, unit):
+    """Multiply four errors of a row below a layer by the slopes of the layer below, which there must be."""
+    stride = plan[layer + IN_STRIDE]
+    error = plan[layer + ERROR_BELOW] + row * stride + unit
+    slope = plan[layer - FIELDS + SLOPE] + row * stride + unit
+    for k in range(4):
+        rows[error + k] *= rows[slope + k]
+
+
+@device
 def layer_backward(memory, rows, plan, index, span, worker):
     """Errors below a layer <- its errors @ weight transposed, times the slopes of the layer below, if there is one."""
     layer = record_of(index)
@@ -37,10 +47,8 @@ def layer_backward(memory, rows, plan, index, span, worker):
             store4(rows, o + 2 * in_stride, t2)
             store4(rows, o + 3 * in_stride, t3)
         if index > 0:
-            slope = plan[layer - FIELDS + SLOPE] + row * in_stride + unit
-            for r in range(min(tile, span[1] - row)):
-                for k in range(4):
-                    rows[o + r * in_stride + k] *= rows[slope + r * in_stride + k]
+            for r in range(row, min(row + tile, span[1])):
+                times_slopes(rows, plan, layer, r, unit)
     block_sync()
 
 

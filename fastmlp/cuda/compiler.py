@@ -4,7 +4,7 @@ Numba's simulator (NUMBA_ENABLE_CUDASIM=1) runs the same kernels as Python funct
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numba
 import numba_cuda
@@ -17,24 +17,24 @@ from fastmlp.stamp import stamp
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY of the driver
-
-
+ALIGNMENT = None if SIMULATED else 16  # of shared arrays from which a thread loads four numbers at once
+GENERIC, GLOBAL, SHARED = 0, 1, 3  # where an array lies: not known, in the memory of the GPU or in that of a block
 _STAMP = stamp("cuda", "formulas")  # of all source that compiled code may hold
 
 
-def kernel(function: Callable, *closure: str) -> Callable:
+def kernel(function: Callable, *closure: object, **options: object) -> Callable:
     """Compile a function that a grid of threads runs; keep the code on disk.
 
     closure: words that tell apart what `function` closes over. Numba would take a hash of that, which holds a number
     drawn anew in each process; and it takes code for stale when the file of `function` has changed, here when any file
-    of the kernels or formulas has.
+    of the kernels or formulas has. options: of the compiler.
     """
     if SIMULATED:
         return cuda.jit(function)
     try:
-        dispatcher = cuda.jit(cache=True)(function)
+        dispatcher = cuda.jit(cache=True, **options)(function)
     except RuntimeError:  # no place to write to: compile in each process
-        return cuda.jit(function)
+        return cuda.jit(**options)(function)
     cache = dispatcher._cache
     cache._cache_file._source_stamp = _STAMP
     cache._index_key = lambda signature, codegen: (signature, codegen.magic_tuple(), numba_cuda.__version__, closure)
@@ -111,6 +111,65 @@ if SIMULATED:
         """Return the number of the GPU that computes."""
         return 0
 
+    def make_zeros(count: int) -> Callable:
+        """Return the device function (array) that gives so many zeros of the type of an array's numbers."""
+        return lambda array: (array.dtype.type(0),) * count
+
+    def keep_apart():
+        """Tell the compiler to keep the calling function apart from its callers, with registers for itself."""
+
+    def address_of(array):
+        """Return an array as the functions below take it with fewest registers, where nothing else is done with it."""
+        return array
+
+    def make_gather(offsets: Sequence[int], width: int = 1, space: int = GENERIC) -> Callable:
+        """Return the device function (array, i) that gives `width` numbers from i + offset on, for each offset.
+
+        All places are multiples of `width`, and so it is with the next two. space: where the array lies.
+        """
+        return lambda array, i: tuple(array[i + offset + j] for offset in offsets for j in range(width))
+
+    def make_scatter(offsets: Sequence[int], width: int = 1, space: int = GENERIC) -> Callable:
+        """Return the device function (array, i, numbers) that stores what `make_gather` gives."""
+
+        def scatter(array, i, numbers):
+            for n, number in enumerate(numbers):
+                array[i + offsets[n // width] + n % width] = number
+
+        return scatter
+
+    def make_store(places: Sequence[tuple[int, int]], width: int, add: bool) -> Callable:
+        """Return the device function (array, i, stride, numbers, rows, columns) that stores or adds a part of a matrix.
+
+        places: for each `width` numbers, row and column of the first one, counted from that of array[i]; what is
+        beyond so many `rows` and `columns` is left out.
+        """
+
+        def store(array, i, stride, numbers, rows, columns):
+            for n, number in enumerate(numbers):
+                row, column = places[n // width]
+                if row < rows and column < columns:
+                    place = i + row * stride + column + n % width
+                    array[place] = array[place] + number if add else number
+
+        return store
+
+    def make_outer(rows: int, columns: int) -> Callable:
+        """Return the device function (sums, a, b) that gives the matrix `sums` plus the outer product of a and b."""
+
+        def outer(sums, a, b):
+            return tuple(sums[r * columns + c] + a[r] * b[c] for r in range(rows) for c in range(columns))
+
+        return outer
+
+    def multiprocessors() -> int:
+        """Return how many multiprocessors the GPU has."""
+        return 2
+
+    def has_tensor_cores() -> bool:
+        """Return whether the GPU has tensor cores for TF32 and bfloat16."""
+        return True
+
     def most_blocks(function: Callable, threads: int, *arguments: object) -> int:
         """Return how many blocks of a cooperative grid there may be."""
         return 1
@@ -159,6 +218,14 @@ else:
         """Return how many blocks of a cooperative grid there may be, for arguments of these types."""
         return _compiled(function, arguments).max_cooperative_grid_blocks(threads)
 
+    def multiprocessors() -> int:
+        """Return how many multiprocessors the GPU has."""
+        return cuda.get_current_device().MULTIPROCESSOR_COUNT
+
+    def has_tensor_cores() -> bool:
+        """Return whether the GPU has tensor cores for TF32 and bfloat16."""
+        return cuda.get_current_device().compute_capability >= (8, 0)
+
     def most_shared_memory() -> int:
         """Return how many bytes of dynamic shared memory a block may have, beside some that kernels have anyway."""
         return cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN - STATIC_SHARED_MEMORY
@@ -169,39 +236,229 @@ else:
         attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         driver.cuKernelSetAttribute(attribute, size, compiled.handle, compiled.device.id)
 
-    def _pointer_to_vector(context, builder, kind, array, i):
-        """Return where four numbers of an array begin, as a pointer to a vector, and how it is aligned."""
-        struct = context.make_array(kind)(context, builder, array)
-        scalar = context.get_value_type(kind.dtype)
-        place = builder.gep(struct.data, [i])
-        return builder.bitcast(place, ir.VectorType(scalar, 4).as_pointer()), min(16, kind.dtype.bitwidth // 2)
+    I32, F32 = ir.IntType(32), ir.FloatType()
+
+    def _place(context, builder, kind, array, i, space):
+        """Return the pointer to array[i], of an array or an address."""
+        first = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, array).data
+        place = builder.gep(first, [i])
+        return builder.addrspacecast(place, ir.PointerType(place.type.pointee, space)) if space != GENERIC else place
+
+    def _offset(builder, place, offset):
+        return builder.gep(place, [ir.Constant(ir.IntType(64), offset)]) if offset else place
+
+    def _vector_at(builder, place, width):
+        """Return a pointer to `width` numbers, and how it is aligned."""
+        size = 8 if place.type.pointee == ir.DoubleType() else 4
+        return builder.bitcast(place, ir.VectorType(place.type.pointee, width).as_pointer(place.type.addrspace)), min(
+            16, size * width
+        )
+
+    def _load(builder, place, width):
+        pointer, align = _vector_at(builder, place, width)
+        vector = builder.load(pointer)
+        vector.align = align
+        return [builder.extract_element(vector, ir.Constant(I32, j)) for j in range(width)]
+
+    def _store(builder, place, numbers):
+        pointer, align = _vector_at(builder, place, len(numbers))
+        vector = ir.Constant(pointer.type.pointee, ir.Undefined)
+        for j, number in enumerate(numbers):
+            vector = builder.insert_element(vector, number, ir.Constant(I32, j))
+        builder.store(vector, pointer).align = align
+
+    def make_zeros(count: int) -> Callable:
+        """Return the device function (array) that gives so many zeros of the type of an array's numbers."""
+
+        @intrinsic
+        def zeros(typingctx, array):
+            def codegen(context, builder, signature, args):
+                zero = ir.Constant(context.get_value_type(array.dtype), 0)
+                return context.make_tuple(builder, signature.return_type, [zero] * count)
+
+            return types.UniTuple(array.dtype, count)(array), codegen
+
+        return zeros
 
     @intrinsic
-    def load4(typingctx, memory, i):
-        """Return memory[i : i + 4] as four numbers; i is a multiple of 4."""
+    def address_of(typingctx, array):
+        """Return an array as the functions below take it with fewest registers, where nothing else is done with it."""
 
         def codegen(context, builder, signature, args):
-            pointer, align = _pointer_to_vector(context, builder, memory, *args)
-            vector = builder.load(pointer)
-            vector.align = align
-            numbers = [builder.extract_element(vector, ir.Constant(ir.IntType(32), j)) for j in range(4)]
-            return context.make_tuple(builder, signature.return_type, numbers)
+            return context.make_array(array)(context, builder, args[0]).data
 
-        return types.UniTuple(memory.dtype, 4)(memory, types.int64), codegen
+        return types.CPointer(array.dtype)(array), codegen
 
     @intrinsic
-    def store4(typingctx, memory, i, values):
-        """memory[i : i + 4] <- values; i is a multiple of 4."""
+    def keep_apart(typingctx):
+        """Tell the compiler to keep the calling function apart from its callers, with registers for itself."""
 
         def codegen(context, builder, signature, args):
-            pointer, align = _pointer_to_vector(context, builder, memory, *args[:2])
-            vector = ir.Constant(pointer.type.pointee, ir.Undefined)
-            for j, number in enumerate(cgutils.unpack_tuple(builder, args[2], 4)):
-                vector = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), j))
-            builder.store(vector, pointer).align = align
+            builder.function.attributes.add("noinline")
             return context.get_dummy_value()
 
-        return types.void(memory, types.int64, types.UniTuple(memory.dtype, 4)), codegen
+        return types.void(), codegen
+
+    def make_gather(offsets: Sequence[int], width: int = 1, space: int = GENERIC) -> Callable:
+        """Return the device function (array, i) that gives `width` numbers from i + offset on, for each offset.
+
+        All places are multiples of `width`, and so it is with the next two. space: where the array lies.
+        """
+
+        @intrinsic
+        def gather(typingctx, array, i):
+            def codegen(context, builder, signature, args):
+                place, numbers = _place(context, builder, array, *args, space), []
+                for offset in offsets:
+                    numbers += _load(builder, _offset(builder, place, offset), width)
+                return context.make_tuple(builder, signature.return_type, numbers)
+
+            return types.UniTuple(array.dtype, width * len(offsets))(array, types.int64), codegen
+
+        return gather
+
+    def make_scatter(offsets: Sequence[int], width: int = 1, space: int = GENERIC) -> Callable:
+        """Return the device function (array, i, numbers) that stores what `make_gather` gives."""
+
+        @intrinsic
+        def scatter(typingctx, array, i, numbers):
+            def codegen(context, builder, signature, args):
+                place = _place(context, builder, array, *args[:2], space)
+                values = cgutils.unpack_tuple(builder, args[2])
+                for n, offset in enumerate(offsets):
+                    _store(builder, _offset(builder, place, offset), values[n * width : (n + 1) * width])
+                return context.get_dummy_value()
+
+            return types.void(array, types.int64, types.UniTuple(array.dtype, width * len(offsets))), codegen
+
+        return scatter
+
+    def make_store(places: Sequence[tuple[int, int]], width: int, add: bool) -> Callable:
+        """Return the device function (array, i, stride, numbers, rows, columns) that stores or adds a part of a matrix.
+
+        places: for each `width` numbers, row and column of the first one, counted from that of array[i]; what is
+        beyond so many `rows` and `columns` is left out.
+        """
+
+        @intrinsic
+        def store(typingctx, array, i, stride, numbers, rows, columns):
+            def codegen(context, builder, signature, args):
+                first = _place(context, builder, array, *args[:2], GLOBAL)
+                values = cgutils.unpack_tuple(builder, args[3])
+                for n, (row, column) in enumerate(places):
+                    distance = builder.mul(args[2], ir.Constant(args[2].type, row))
+                    inside = [
+                        builder.icmp_signed("<", ir.Constant(limit.type, number), limit)
+                        for number, limit in zip((row, column), args[4:], strict=True)
+                    ]
+                    with builder.if_then(builder.and_(*inside)):
+                        place = _offset(builder, builder.gep(first, [distance]), column)
+                        new = values[n * width : (n + 1) * width]
+                        if add:
+                            new = [builder.fadd(*pair) for pair in zip(_load(builder, place, width), new, strict=True)]
+                        _store(builder, place, new)
+                return context.get_dummy_value()
+
+            place, limit = types.int64, types.int64
+            numbers = types.UniTuple(array.dtype, width * len(places))
+            return types.void(array, place, place, numbers, limit, limit), codegen
+
+        return store
+
+    load4 = make_gather((0,), 4)  # (memory, i) -> memory[i : i + 4]; i is a multiple of 4
+    store4 = make_scatter((0,), 4)  # (memory, i, values); i is a multiple of 4
+
+    def make_outer(rows: int, columns: int) -> Callable:
+        """Return the device function (sums, a, b) that gives the matrix `sums` plus the outer product of a and b."""
+
+        @intrinsic
+        def outer(typingctx, sums, a, b):
+            def codegen(context, builder, signature, args):
+                totals, left, right = (cgutils.unpack_tuple(builder, arg) for arg in args)
+                totals = [
+                    builder.fma(left[r], right[c], totals[r * columns + c]) for r in range(rows) for c in range(columns)
+                ]
+                return context.make_tuple(builder, signature.return_type, totals)
+
+            return sums(sums, a, b), codegen
+
+        return outer
+
+    def _as_bits(builder, word):
+        return builder.bitcast(word, I32)
+
+    def _as_number(builder, bits):
+        return builder.bitcast(bits, F32)
+
+    def _tf32(builder, number):
+        """Return a number rounded to TF32, whose other bits the conversion leaves open."""
+        bits = builder.asm(ir.FunctionType(I32, [F32]), "cvt.rna.tf32.f32 $0, $1;", "=r,f", [number], False)
+        return _as_number(builder, builder.and_(bits, ir.Constant(I32, 0xFFFFE000)))
+
+    @intrinsic
+    def round_to_tf32(typingctx, number):
+        """Return a number of float32 rounded to the 10 bits of a mantissa of TF32, halves away from zero."""
+
+        def codegen(context, builder, signature, args):
+            return _tf32(builder, args[0])
+
+        return types.float32(types.float32), codegen
+
+    @intrinsic
+    def pack_bfloat16(typingctx, low, high):
+        """Return two numbers of float32, rounded to bfloat16, as a word."""
+
+        def codegen(context, builder, signature, args):
+            pair = ir.FunctionType(I32, [F32, F32])
+            return builder.asm(pair, "cvt.rn.bf16x2.f32 $0, $1, $2;", "=r,f,f", [args[1], args[0]], False)
+
+        return types.uint32(types.float32, types.float32), codegen
+
+    def make_multiply_fragments(rows: int, columns: int, precision: str) -> Callable:
+        """Return the device function (sums, a, b, thread) that adds the product of a warp's fragments to its sums.
+
+        rows, columns: how many fragments of 16 rows of a, and of 8 columns of b; each is 8 words deep. The threads'
+        parts of them are those of `mma.m16n8k8` for TF32, and of `mma.m16n8k16` for bfloat16: NVIDIA, PTX ISA.
+        """
+        kinds = "m16n8k16.row.col.f32.bf16.bf16.f32" if precision == "bfloat16" else "m16n8k8.row.col.f32.tf32.tf32.f32"
+        code = f"mma.sync.aligned.{kinds} {{$0,$1,$2,$3}}, {{$4,$5,$6,$7}}, {{$8,$9}}, {{$10,$11,$12,$13}};"
+        constraints = ",".join(["=f"] * 4 + ["r"] * 6 + ["f"] * 4)
+        function = ir.FunctionType(ir.LiteralStructType([F32] * 4), [I32] * 6 + [F32] * 4)
+
+        def mma(builder, a, b, c):
+            result = builder.asm(function, code, constraints, [_as_bits(builder, word) for word in (*a, *b)] + c, False)
+            return [builder.extract_value(result, i) for i in range(4)]
+
+        def split(builder, number):
+            big = _tf32(builder, number)
+            return big, _tf32(builder, builder.fsub(number, big))
+
+        @intrinsic
+        def multiply_fragments(typingctx, sums, a, b, thread):
+            def codegen(context, builder, signature, args):
+                totals, left, right = (cgutils.unpack_tuple(builder, arg) for arg in args[:3])
+                zero, new = [ir.Constant(F32, 0)] * 4, []
+                if precision == "float32":
+                    left, right = ([split(builder, word) for word in words] for words in (left, right))
+                for row in range(rows):
+                    a = left[4 * row : 4 * row + 4]
+                    for column in range(columns):
+                        b = right[2 * column : 2 * column + 2]
+                        place = 4 * (row * columns + column)
+                        c = totals[place : place + 4]
+                        if precision != "float32":
+                            new += mma(builder, a, b, c)
+                            continue
+                        (big_a, small_a), (big_b, small_b) = zip(*a, strict=True), zip(*b, strict=True)
+                        # the tensor core cuts off what its sums have too many of; so those are short, and rounded here
+                        part = mma(builder, small_a, big_b, zero)
+                        part = mma(builder, big_a, big_b, mma(builder, big_a, small_b, part))
+                        new += [builder.fadd(*pair) for pair in zip(c, part, strict=True)]
+                return context.make_tuple(builder, signature.return_type, new)
+
+            return sums(sums, a, b, types.int64), codegen
+
+        return multiply_fragments
 
 
 @cuda.jit(device=True)

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import sparse
 
-from fastmlp.cuda.compiler import allow_shared_memory, cuda, launch, most_blocks
+from fastmlp.cuda.compiler import allow_shared_memory, cuda, launch, most_blocks, multiprocessors
 from fastmlp.cuda.data import empty_array, encode, upload, use_rows
-from fastmlp.cuda.launch import THREADS, kind_of, shape_of
+from fastmlp.cuda.launch import THREADS, check_precision, kind_of, shape_of, tile_of
 from fastmlp.cuda.layout import COLUMNS, DECOUPLED, MOST_ROWS, N_SLOTS, PARAMETERS, SEED, UPDATE
 from fastmlp.cuda.memory import check_fits, explain, usable_memory
 from fastmlp.cuda.predict import mean_loss, parts_of, run_in_parts, run_predict
@@ -55,12 +55,27 @@ class Engine:
         float32 or float64: the type of all arithmetic.
     n_threads : int or None, default=None
         Not used; engines share the signature.
-    kind : {"shared", "block", "grid"} or None, default=None
+    precision : {"float32", "tf32", "bfloat16"}, default="float32"
+        Of the products of large layers in float32: see `tensor`.
+    kind : {"shared", "block", "grid", "large"} or None, default=None
         Which kernel trains; None: the one for this size of network and batch.
+
+    Raises
+    ------
+    ValueError
+        If there is no such precision, or none but "float32" for this dtype or this GPU.
     """
 
-    def __init__(self, network: Network, dtype: np.dtype, n_threads: int | None = None, kind: str | None = None):
-        self.network, self.dtype, self._kind = network, np.dtype(dtype), kind
+    def __init__(
+        self,
+        network: Network,
+        dtype: np.dtype,
+        n_threads: int | None = None,
+        precision: str = "float32",
+        kind: str | None = None,
+    ):
+        check_precision(precision, np.dtype(dtype))
+        self.network, self.dtype, self._precision, self._kind = network, np.dtype(dtype), precision, kind
         self.seed = 0  # of the random numbers of all steps
         self.step = 0  # how many were taken, as `run_epoch` counts them: also within an epoch that was interrupted
         self.gradient_norm = 0.0  # of the last batch, before its bound, if the update had one
@@ -166,11 +181,15 @@ class Engine:
                 layout.add_targets(self._columns)
             self._allocate(layout, batch_size)
             kind = self._kind or kind_of(layout, n_rows, self.dtype)
-            self._train = make_train(program, self.dtype, kind)
             numbers, integers, doubles = map(empty_array, (self.dtype, np.int64, np.float64))
             types = (*(numbers,) * 2, integers, numbers, integers, numbers, numbers, integers, doubles, doubles)
-            blocks = most_blocks(self._train, THREADS, *types) if kind == "grid" else 1
-            self._shape = shape_of(layout, n_rows, self.dtype, kind, blocks)
+            tile, blocks = None, 1
+            if kind == "large":
+                tile = tile_of(layout, n_rows, self.dtype, self._precision, multiprocessors())
+            self._train = make_train(program, self.dtype, kind, tile)
+            if kind in ("grid", "large"):
+                blocks = most_blocks(self._train, tile.threads if tile else THREADS, *types)
+            self._shape = shape_of(layout, n_rows, self.dtype, kind, blocks, tile)
             if kind == "shared":
                 allow_shared_memory(self._train, self._shape.shared, *types)
             self._results = cuda.device_array(self._shape.blocks * self._shape.threads, np.float64)

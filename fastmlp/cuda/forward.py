@@ -122,8 +122,24 @@ def change_features(rows, plan, first_row, span, key, jitter, dropped, worker):
             rows[i] = x
 
 
-def make_hidden_layer(both: Callable) -> Callable:
-    """Return the device function that takes rows through a layer; both: (code, z) -> (activation, derivative)."""
+@device
+def take_rows(rows, plan, data, batch, start, span, worker):
+    """Gather rows span[0] to span[1] of `rows` from position `start` of the order on, and change them.
+
+    batch: first and last position, key of random numbers, what of a mixed row is its own, deviation of the noise, part
+    of the features that is left out.
+    """
+    X, entries, _, _, order = data
+    first, last, key, own, jitter, dropped = batch
+    gather(rows, plan, X, entries, order, start, span, worker)
+    if plan[OWN_TARGETS] > 0:
+        mix(rows, plan, data, start, span, own, (first, last - first), worker)
+    if jitter > 0.0 or dropped > 0.0:
+        change_features(rows, plan, start - first, span, key, jitter, dropped, worker)
+
+
+def make_finish(both: Callable) -> Callable:
+    """Return the device function of what follows the sums of a layer; both: (code, z) -> (activation, derivative)."""
 
     @device
     def finish(rows, plan, layer, row, unit, first_row, key):
@@ -142,6 +158,13 @@ def make_hidden_layer(both: Callable) -> Callable:
             rows[i + j] = a
             if distance > 0:
                 rows[slope + j] = d
+
+    return finish
+
+
+def make_hidden_layer(both: Callable) -> Callable:
+    """Return the device function that takes rows through a layer; both: (code, z) -> (activation, derivative)."""
+    finish = make_finish(both)
 
     @device
     def layer_forward(memory, rows, plan, layer, first_row, span, key, hidden, worker):

@@ -97,8 +97,8 @@ def squared_gradients(memory, plan, penalty, scale, worker):
     return total
 
 
-def make_update(program: Program) -> Callable:
-    """Return the device function that applies an update of a program to the parameters of a thread."""
+def make_move_one(program: Program) -> Callable:
+    """Return the device function that applies an update of a program to a parameter."""
     move = program.move
 
     @device
@@ -124,6 +124,13 @@ def make_update(program: Program) -> Callable:
         if plan[DECOUPLED] > 0:
             return 0.0
         return l2 * (w * w) * 0.5 + penalty[0] * penalty[1] * maximum(w, -w)
+
+    return move_one
+
+
+def make_update(program: Program) -> Callable:
+    """Return the device function that applies an update of a program to the parameters of a thread."""
+    move_one = make_move_one(program)
 
     @device
     def update(memory, plan, penalty, scale, constants, worker):

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from fastmlp.cuda.backward import backward
-from fastmlp.cuda.compiler import block_sync, cuda, device, grid_sync, kernel, scalar_type
-from fastmlp.cuda.forward import change_features, gather, make_forward, mix, record_of
+from fastmlp.cuda.compiler import ALIGNMENT, block_sync, cuda, device, grid_sync, kernel, scalar_type
+from fastmlp.cuda.forward import gather, make_forward, record_of
+from fastmlp.cuda.large import PITCH, SQUARE, make_tile_phases
 from fastmlp.cuda.layout import (
     CAPACITY,
     ERROR,
@@ -30,19 +31,20 @@ from fastmlp.cuda.layout import (
     OUT_STRIDE,
     OUTPUT,
     OUTPUTS,
-    OWN_TARGETS,
     ROWS,
     SEED,
     UPDATE,
 )
-from fastmlp.cuda.output import make_output_activation, make_output_error, make_row_loss
-from fastmlp.cuda.parameters import add_gradients, make_update, squared_gradients
+from fastmlp.cuda.output import make_output_activation, make_row_loss
+from fastmlp.cuda.parameters import squared_gradients
+from fastmlp.cuda.phases import Phases, everyone_of, make_row_phases, worker_of
 from fastmlp.cuda.program import ONLY_GRADIENT, Program
+from fastmlp.cuda.tensor import make_multiplier
+from fastmlp.cuda.tiles import Tile, words_of
 from fastmlp.formulas.random import random_bits
 
 MOST_THREADS = 256  # of a block
 DOUBLE = scalar_type(np.float64)
-TEAM = 32  # threads that share a row as it is gathered
 
 # the table at the beginning of `plans`, a row for each network: where its own part of each array begins, and how many
 # steps it takes
@@ -56,17 +58,12 @@ FIRST, LAST, SCALE, ALPHA, OWN_PART, NUMBER, RATE, CONSTANTS = range(8)
 STEP_FIELDS = CONSTANTS + 6
 
 
-@device
-def worker_of(thread, threads):
-    """Return (thread, threads, lane, lanes, team) of a thread of a block."""
-    lanes = min(TEAM, threads)
-    return thread, threads, thread % lanes, lanes, thread // lanes
+def make_steps(begin: Callable, phases: Phases, sync: Callable) -> Callable:
+    """Return the device function that trains a network for some steps.
 
-
-def make_steps(program: Program, sync: Callable) -> Callable:
-    """Return the device function that trains a network for some steps; sync: waits for all that share it."""
-    forward, output_error = make_forward(program.activate_both), make_output_error(program)
-    update, begin = make_update(program), program.begin
+    begin: of a program; sync: waits for all that share the network.
+    """
+    through, gradients, update = phases
 
     @device
     def prepare(plan, numbers, n_steps, worker):
@@ -100,65 +97,52 @@ def make_steps(program: Program, sync: Callable) -> Callable:
         return total**0.5
 
     @device
-    def train_rows(memory, rows, plan, data, numbers, step, start, span, scratch, worker):
-        """Take rows of the batch through the network and back; returns the thread's part of their losses."""
-        X, entries, targets, weights, order = data
-        first, last, own = int(numbers[step + FIRST]), int(numbers[step + LAST]), numbers[step + OWN_PART]
-        key = np.uint64(random_bits(np.uint64(plan[SEED]), np.uint64(numbers[step + NUMBER])))
-        gather(rows, plan, X, entries, order, start, span, worker)
-        if plan[OWN_TARGETS] > 0:
-            mix(rows, plan, data, start, span, own, (first, last - first), worker)
-        if numbers[JITTER] > 0.0 or numbers[DROPPED_FEATURES] > 0.0:
-            change = (numbers[JITTER], numbers[DROPPED_FEATURES])
-            change_features(rows, plan, start - first, span, key, change[0], change[1], worker)
-        block_sync()
-        forward(memory, rows, plan, start - first, span, key, worker)
-        parameter = numbers[LOSS_PARAMETER]
-        losses = output_error(rows, plan, targets, weights, order, start, span, parameter, scratch, worker)
-        backward(memory, rows, plan, 1, span, worker)
-        return losses
-
-    @device
     def train_steps(memory, rows, plan, data, record, shared, worker, block):
         """Take all steps; returns the thread's part of the sum of the batches' mean losses times their rows.
 
         With GOES_ON it goes on from that of the launch before, so that the sum over an epoch, too, does not depend on
         how many launches there were.
         data: (X, entries, targets, weights, order); record: (numbers, results, how many steps); shared: arrays of a
-        number for each thread of the block, of the type of `memory` and of float64; block: (its number, how many share
-        the network).
+        number for each thread of the block, of the type of `memory` and of float64, and what the phases need; block:
+        (its number, how many share the network).
         """
-        (numbers, results, n_steps), (scratch, sums) = record, shared
-        everyone = (block[0] * worker[1] + worker[0], block[1] * worker[1])
+        numbers, results, n_steps = record
+        everyone = everyone_of(worker, block)
         total = results[everyone[0]] if numbers[GOES_ON] > 0.0 else 0.0
         prepare(plan, numbers, n_steps, everyone)
         sync()
-        group_rows, capacity = plan[GROUP_ROWS], plan[CAPACITY]
-        for number in range(n_steps):
+        capacity = plan[CAPACITY]
+        number = 0
+        while number < n_steps:  # with fewer registers than a range
             step = STEPS + number * STEP_FIELDS
-            first, last, scale = int(numbers[step + FIRST]), int(numbers[step + LAST]), numbers[step + SCALE]
-            if not scale > 0.0:
+            number += 1
+            first, last = int(numbers[step + FIRST]), int(numbers[step + LAST])
+            if not numbers[step + SCALE] > 0.0:
                 continue
+            key = np.uint64(random_bits(np.uint64(plan[SEED]), np.uint64(numbers[step + NUMBER])))
+            batch = (first, last, key, numbers[step + OWN_PART], numbers[JITTER], numbers[DROPPED_FEATURES])
+            losses, parameter = 0.0, numbers[LOSS_PARAMETER]
+            start = first
+            while start < last:
+                n_rows = min(capacity, last - start)
+                losses += through(memory, rows, plan, data, batch, start, n_rows, parameter, shared, worker, block)
+                sync()
+                gradients(memory, rows, plan, n_rows, start == first, shared, worker, block)
+                start += capacity
+                if start < last:
+                    sync()
+            # read here, so that no register holds them before
+            scale = numbers[step + SCALE]
             penalty = (numbers[step + ALPHA], numbers[L1_RATIO], scale)
             c = step + CONSTANTS
             constants = (numbers[c], numbers[c + 1], numbers[c + 2], numbers[c + 3], numbers[c + 4], numbers[c + 5])
-            losses = 0.0
-            for start in range(first, last, capacity):
-                n_rows = min(capacity, last - start)
-                for group in range(block[0], (n_rows + group_rows - 1) // group_rows, block[1]):
-                    span = (group * group_rows, min(n_rows, (group + 1) * group_rows))
-                    losses += train_rows(memory, rows, plan, data, numbers, step, start, span, scratch, worker)
-                sync()
-                add_gradients(memory, rows, plan, n_rows, start == first, everyone)
-                if start + capacity < last:
-                    sync()
             if numbers[MAX_NORM] > 0.0:
                 sync()
-                norm = norm_of_gradient(memory, plan, penalty, scale, results, sums, worker, everyone)
+                norm = norm_of_gradient(memory, plan, penalty, scale, results, shared[1], worker, everyone)
                 if everyone[0] == 0:
                     numbers[GRADIENT_NORM] = norm
                 scale = scale * (numbers[MAX_NORM] / norm) if norm > numbers[MAX_NORM] else scale
-            losses += update(memory, plan, penalty, scale, constants, everyone)
+            losses += update(memory, plan, penalty, scale, constants, shared, worker, block)
             total += losses * numbers[step + SCALE] * (last - first)
             sync()
         return total
@@ -167,17 +151,23 @@ def make_steps(program: Program, sync: Callable) -> Callable:
 
 
 @functools.cache
-def make_train(program: Program, dtype: np.dtype, kind: str) -> Callable:
+def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None = None) -> Callable:
     """Return the kernel that trains: networks with a block each, or one network with a cooperative grid.
 
-    kind: "shared", with a block's `memory` in shared memory; "block", without; "grid".
+    kind: "shared", with a block's `memory` in shared memory; "block", without; "grid", where blocks share rows;
+    "large", where they share the tiles of each product, computed as `tile` says.
 
     The kernel's arguments: memory, rows, plans; X (n * features,) or the values of CSR rows; entries, where those begin
     and their columns; targets (n * columns,); weights (n,) or (0,); order; numbers; results, a number for each thread.
     """
-    sync = grid_sync if kind == "grid" else block_sync
-    train_steps = make_steps(program, sync)
     scalar = scalar_type(dtype)
+    if kind == "large":
+        multiplier = make_multiplier(tile, dtype)
+        phases = make_tile_phases(program, tile, multiplier, grid_sync)
+        n_words, word = words_of(tile, multiplier), scalar_type(multiplier.word)
+    else:
+        phases = make_row_phases(program)
+    train_steps = make_steps(program.begin, phases, grid_sync if kind in ("grid", "large") else block_sync)
 
     def train_in_grid(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
         scratch, sums = cuda.shared.array(MOST_THREADS, scalar), cuda.shared.array(MOST_THREADS, DOUBLE)
@@ -186,6 +176,18 @@ def make_train(program: Program, dtype: np.dtype, kind: str) -> Callable:
         plan, n_steps = plans[plans[PLAN] :], plans[N_STEPS]
         data, record = (X, entries, targets, weights, order), (numbers, results, n_steps)
         total = train_steps(memory, rows, plan, data, record, (scratch, sums), worker, block)
+        results[cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x] = total
+
+    def train_large(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
+        scratch = cuda.shared.array(MOST_THREADS, scalar)
+        sums = cuda.shared.array(MOST_THREADS, DOUBLE)
+        square = cuda.shared.array((SQUARE, PITCH), scalar)
+        words = cuda.shared.array(n_words, word, ALIGNMENT)
+        worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
+        block = (cuda.blockIdx.x, cuda.gridDim.x)
+        plan, n_steps = plans[plans[PLAN] :], plans[N_STEPS]
+        data, record = (X, entries, targets, weights, order), (numbers, results, n_steps)
+        total = train_steps(memory, rows, plan, data, record, (scratch, sums, square, words), worker, block)
         results[cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x] = total
 
     def train_in_block(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
@@ -218,8 +220,11 @@ def make_train(program: Program, dtype: np.dtype, kind: str) -> Callable:
         for i in range(worker[0], plan[MEMORY], worker[1]):
             memory[first + i] = own_memory[i]
 
+    words = (program.name, np.dtype(dtype).name)
+    if kind == "large":
+        return kernel(train_large, *words, tile, launch_bounds=tile.threads)
     train = {"grid": train_in_grid, "block": train_in_block, "shared": train_in_shared_memory}[kind]
-    return kernel(train, program.name, np.dtype(dtype).name)
+    return kernel(train, *words)
 
 
 ACTIVATED, RAW, HIDDEN = range(3)  # what `predict` gives

@@ -14,7 +14,7 @@ from sklearn.utils import Tags, check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastmlp.activation import Activation
-from fastmlp.estimators.combinations import check_combinations, check_full_batch
+from fastmlp.estimators.combinations import check_combinations, check_full_batch, check_precision
 from fastmlp.estimators.gpu import OUTPUTS, to_host, validate_rows
 from fastmlp.estimators.history import attributes_of, forget_history, history_of
 from fastmlp.estimators.inputs import (
@@ -92,6 +92,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         "missing": [StrOptions({*MISSING} - {None}), None],
         "device": [StrOptions({*device.DEVICES})],
         "output": [StrOptions({*OUTPUTS})],
+        "precision": [StrOptions({*device.PRECISIONS})],
     }
 
     def __init__(
@@ -137,6 +138,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         missing: Literal["zero", "indicator"] | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
         output: Literal["numpy", "input"] = "numpy",
+        precision: Literal["float32", "tf32", "bfloat16"] = "float32",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -178,6 +180,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         self.missing = missing
         self.device = device
         self.output = output
+        self.precision = precision
 
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
@@ -285,6 +288,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
         network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha, dropout=dropout)
         dtype = np.dtype(np.float64) if self.solver == "lbfgs" else X.dtype
+        check_precision(self, dtype)
         where = device.CUDA if device.is_rows_on_gpu(X) else self.device
         device.device_of_training(where, activations, change, dtype)  # what is wrong is said before any work
         if continues:
@@ -372,7 +376,8 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
     def _make_engine(self, network: Network, dtype: np.dtype) -> Any:
         change = augmentation_of(self.augment).function
         where = device.device_of_training(self.device, network.activations[:-1], change, dtype)
-        return device.make_engine(network, dtype, self.n_threads, device=where)
+        precision = self.precision if dtype == np.float32 else device.PRECISIONS[0]
+        return device.make_engine(network, dtype, self.n_threads, device=where, precision=precision)
 
     def _make_optimizer(self, partial: bool, continues: bool) -> SGD | Adam:
         """Return a new optimizer, or a copy of that of the last fit if it may go on and is of the same kind."""

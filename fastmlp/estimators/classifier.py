@@ -148,6 +148,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         missing: Literal["zero", "indicator"] | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
         output: Literal["numpy", "input"] = "numpy",
+        precision: Literal["float32", "tf32", "bfloat16"] = "float32",
     ) -> None:
         self.loss, self.label_smoothing, self.class_weight = loss, label_smoothing, class_weight
         super().__init__(
@@ -191,6 +192,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             missing=missing,
             device=device,
             output=output,
+            precision=precision,
         )
 
     def fit(

@@ -49,6 +49,41 @@ def check_combinations(estimator: BaseEstimator) -> None:
         )
 
 
+def check_precision(estimator: BaseEstimator, dtype: np.dtype) -> None:
+    """Check that there are products whose precision can be chosen: of float32, on a GPU.
+
+    Parameters
+    ----------
+    estimator : BaseEstimator
+        An estimator.
+    dtype : numpy.dtype
+        Of its arithmetic.
+
+    Raises
+    ------
+    ValueError
+        If not. It names both sides.
+    """
+    precision = estimator.precision
+    if precision == "float32":
+        return
+    if estimator.device == "cpu":
+        raise ValueError(
+            f"precision={precision!r} needs device='cuda' or 'auto', got device='cpu': take such a device, or "
+            "precision='float32'."
+        )
+    if estimator.solver == "lbfgs":
+        raise ValueError(
+            f"precision={precision!r} is of arithmetic in float32, and solver='lbfgs' computes in float64: take a "
+            "stochastic solver such as 'adam', or precision='float32'."
+        )
+    if dtype != np.float32:
+        raise ValueError(
+            f"precision={precision!r} is of arithmetic in float32, got dtype={estimator.dtype!r} and X of "
+            f"{np.dtype(dtype).name}: take dtype='float32', or precision='float32'."
+        )
+
+
 def check_loss(estimator: BaseEstimator) -> None:
     """Check that a classifier's loss can have the targets that other parameters make.
 

@@ -89,6 +89,11 @@ output : {"numpy", "input"}, default="numpy"
     What predictions, `transform` and gradients are returned as for `X` that is on a GPU. "input": an array on the GPU,
     of CuPy or PyTorch if `X` is, else of Numba, with `__cuda_array_interface__`. Labels that are no numbers, and sparse
     ones, stay on the host. For all other `X` it is a NumPy array.
+precision : {"float32", "tf32", "bfloat16"}, default="float32"
+    What tensor cores of a GPU round the factors of a product to, in training in float32 and where layers are large;
+    small ones, sums, weights, activations and all else are float32 in any case. "float32": each factor is the sum of
+    two rounded ones, which gives float32's accuracy at a third of the speed [22]_. "tf32": to 11 significant bits.
+    "bfloat16": to 8. The others than "float32" need a GPU of compute capability 8.0 or later.
 dtype : {"float32", "float64"} or None, default=None
     The precision of parameters and arithmetic. None: float32 if `X` is float32, else float64; a warm start or
     `partial_fit` keeps the precision of the weights it goes on from, and a prediction takes the wider one of `X` and
@@ -233,6 +238,8 @@ REFERENCES = """\
    prevent neural networks from overfitting. Journal of Machine Learning Research 15, 1929-1958.
 .. [18] Zhang, H., Cisse, M., Dauphin, Y. N., Lopez-Paz, D. (2017). mixup: beyond empirical risk minimization.
    arXiv:1710.09412.
+.. [22] Ootomo, H., Yokota, R. (2022). Recovering single precision accuracy from Tensor Cores while surpassing the FP32
+   theoretical peak performance. arXiv:2203.03341.
 """
 
 

@@ -130,6 +130,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         missing: Literal["zero", "indicator"] | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
         output: Literal["numpy", "input"] = "numpy",
+        precision: Literal["float32", "tf32", "bfloat16"] = "float32",
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -173,6 +174,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             missing=missing,
             device=device,
             output=output,
+            precision=precision,
         )
 
     def fit(

@@ -16,6 +16,7 @@ from fastmlp.cpu.saliency import input_gradient as _input_gradient
 from fastmlp.network import Network
 
 CPU, CUDA, AUTO = DEVICES = ("cpu", "cuda", "auto")
+PRECISIONS = ("float32", "tf32", "bfloat16")  # of the products of large layers on a GPU
 # Multiply-adds of a prediction, from which on `AUTO` sends the rows to a GPU: fewer are done before they are there.
 WORK_WORTH_A_GPU = 1 << 33
 
@@ -116,13 +117,15 @@ def _cuda(name: str) -> Callable:
     return getattr(import_module("fastmlp.cuda.predict"), name)
 
 
-def make_engine(network: Network, dtype: np.dtype, n_threads: int | None, device: str = CPU) -> object:
+def make_engine(
+    network: Network, dtype: np.dtype, n_threads: int | None, device: str = CPU, precision: str = PRECISIONS[0]
+) -> object:
     """Return an engine that trains `network` in `dtype` on "cpu" or "cuda".
 
-    On the CPU it takes `n_threads` threads, or all that numba allows if that is None.
+    On the CPU it takes `n_threads` threads, or all that numba allows if that is None; `precision` is for a GPU.
     """
     if device == CUDA:
-        return import_module("fastmlp.cuda.engine").Engine(network, dtype)
+        return import_module("fastmlp.cuda.engine").Engine(network, dtype, precision=precision)
     return Engine(network, dtype, n_threads)
 
 

@@ -1,0 +1,77 @@
+"""The phases of a step, and the first way to share them: blocks share the rows, then threads share the parameters."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fastmlp.cuda.backward import backward
+from fastmlp.cuda.compiler import block_sync, device
+from fastmlp.cuda.forward import make_forward, take_rows
+from fastmlp.cuda.layout import GROUP_ROWS
+from fastmlp.cuda.output import make_output_error
+from fastmlp.cuda.parameters import add_gradients, make_update
+from fastmlp.cuda.program import Program
+
+TEAM = 32  # threads that share a row as it is gathered
+
+
+class Phases(NamedTuple):
+    """Device functions that all threads call, with a wait after each.
+
+    worker: see `forward`; block: (its number, how many share the network); shared: shared arrays of a number for each
+    thread of the block, of the type of `memory` and of float64, and what else a way to share needs.
+
+    Attributes
+    ----------
+    through : (memory, rows, plan, data, batch, start, n_rows, parameter, shared, worker, block) -> losses
+        Takes a block of rows of a batch, from position `start` of the order on, through the network and back; returns
+        the thread's part of the losses. batch: as for `take_rows`; parameter: of the loss.
+    gradients : (memory, rows, plan, n_rows, fresh, shared, worker, block)
+        Stores, or adds if not `fresh`, the gradients of these rows.
+    update : (memory, plan, penalty, scale, constants, shared, worker, block) -> penalty
+        Updates all parameters; returns the thread's part of the penalty before.
+    """
+
+    through: Callable
+    gradients: Callable
+    update: Callable
+
+
+@device
+def worker_of(thread, threads):
+    """Return (thread, threads, lane, lanes, team) of a thread of a block."""
+    lanes = min(TEAM, threads)
+    return thread, threads, thread % lanes, lanes, thread // lanes
+
+
+@device
+def everyone_of(worker, block):
+    """Return (number, how many) of a thread among those of all blocks."""
+    return block[0] * worker[1] + worker[0], block[1] * worker[1]
+
+
+def make_row_phases(program: Program) -> Phases:
+    """Return the phases where blocks share rows, each for itself from inputs to errors, and threads the parameters."""
+    forward, output_error = make_forward(program.activate_both), make_output_error(program)
+    update_items = make_update(program)
+
+    @device
+    def through(memory, rows, plan, data, batch, start, n_rows, parameter, shared, worker, block):
+        losses, group_rows = 0.0, plan[GROUP_ROWS]
+        for group in range(block[0], (n_rows + group_rows - 1) // group_rows, block[1]):
+            span = (group * group_rows, min(n_rows, (group + 1) * group_rows))
+            take_rows(rows, plan, data, batch, start, span, worker)
+            block_sync()
+            forward(memory, rows, plan, start - batch[0], span, batch[2], worker)
+            losses += output_error(rows, plan, data[2], data[3], data[4], start, span, parameter, shared[0], worker)
+            backward(memory, rows, plan, 1, span, worker)
+        return losses
+
+    @device
+    def gradients(memory, rows, plan, n_rows, fresh, shared, worker, block):
+        add_gradients(memory, rows, plan, n_rows, fresh, everyone_of(worker, block))
+
+    @device
+    def update(memory, plan, penalty, scale, constants, shared, worker, block):
+        return update_items(memory, plan, penalty, scale, constants, everyone_of(worker, block))
+
+    return Phases(through, gradients, update)
