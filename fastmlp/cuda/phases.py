@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fastmlp.cuda.backward import backward
-from fastmlp.cuda.compiler import block_sync, device
+from fastmlp.cuda.compiler import block_sync, device, keep_apart
 from fastmlp.cuda.forward import make_forward, take_rows
 from fastmlp.cuda.layout import GROUP_ROWS
 from fastmlp.cuda.output import make_output_error
@@ -49,8 +49,18 @@ def everyone_of(worker, block):
     return block[0] * worker[1] + worker[0], block[1] * worker[1]
 
 
-def make_row_phases(program: Program) -> Phases:
-    """Return the phases where blocks share rows, each for itself from inputs to errors, and threads the parameters."""
+@device
+def stay_together():
+    """Let the compiler do as it likes."""
+
+
+def make_row_phases(program: Program, apart: bool) -> Phases:
+    """Return the phases where blocks share rows, each for itself from inputs to errors, and threads the parameters.
+
+    apart: whether the update is compiled apart. In the kernel of a grid, what then is saved once a step does not spill
+    in float64; in those of a block, more does.
+    """
+    limit = keep_apart if apart else stay_together
     forward, output_error = make_forward(program.activate_both), make_output_error(program)
     update_items = make_update(program)
 
@@ -72,6 +82,7 @@ def make_row_phases(program: Program) -> Phases:
 
     @device
     def update(memory, plan, penalty, scale, constants, shared, worker, block):
+        limit()
         return update_items(memory, plan, penalty, scale, constants, everyone_of(worker, block))
 
     return Phases(through, gradients, update)

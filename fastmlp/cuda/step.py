@@ -166,11 +166,12 @@ def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None =
         phases = make_tile_phases(program, tile, multiplier, grid_sync)
         n_words, word = words_of(tile, multiplier), scalar_type(multiplier.word)
     else:
-        phases = make_row_phases(program)
+        phases = make_row_phases(program, apart=kind == "grid")
     train_steps = make_steps(program.begin, phases, grid_sync if kind in ("grid", "large") else block_sync)
 
     def train_in_grid(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
-        scratch, sums = cuda.shared.array(MOST_THREADS, scalar), cuda.shared.array(MOST_THREADS, DOUBLE)
+        scratch = cuda.shared.array(MOST_THREADS, scalar)  # two on one line would be one in the simulator
+        sums = cuda.shared.array(MOST_THREADS, DOUBLE)
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
         block = (cuda.blockIdx.x, cuda.gridDim.x)
         plan, n_steps = plans[plans[PLAN] :], plans[N_STEPS]
@@ -191,7 +192,8 @@ def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None =
         results[cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x] = total
 
     def train_in_block(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
-        scratch, sums = cuda.shared.array(MOST_THREADS, scalar), cuda.shared.array(MOST_THREADS, DOUBLE)
+        scratch = cuda.shared.array(MOST_THREADS, scalar)  # two on one line would be one in the simulator
+        sums = cuda.shared.array(MOST_THREADS, DOUBLE)
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
         place = cuda.blockIdx.x * PLACES
         plan, n_steps = plans[plans[place + PLAN] :], plans[place + N_STEPS]
@@ -202,7 +204,8 @@ def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None =
         own_results[worker[0]] = train_steps(own_memory, own_rows, plan, data, record, (scratch, sums), worker, (0, 1))
 
     def train_in_shared_memory(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
-        scratch, sums = cuda.shared.array(MOST_THREADS, scalar), cuda.shared.array(MOST_THREADS, DOUBLE)
+        scratch = cuda.shared.array(MOST_THREADS, scalar)  # two on one line would be one in the simulator
+        sums = cuda.shared.array(MOST_THREADS, DOUBLE)
         own_memory = cuda.shared.array(0, scalar)
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
         place = cuda.blockIdx.x * PLACES
