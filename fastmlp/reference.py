@@ -16,6 +16,8 @@ from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, spl
 
 if TYPE_CHECKING:
     from fastmlp.training.optimizers import Update
+    from fastmlp.training.shuffle import Shuffle
+    from fastmlp.training.stochastic import Stopping
 
 SELU = (1.0507009873554805, 1.6732632423543772)  # scale and alpha, Klambauer et al. (2017)
 
@@ -160,6 +162,12 @@ class Engine:
                 total += loss * len(rows)
                 self.step = update.step + number + 1
         return total / len(order)
+
+    def run_epochs(
+        self, shuffle: Shuffle, batch_size: int, alpha: float, update: Update, stopping: Stopping, most: int
+    ) -> list[float]:
+        """Take the next epoch of a `Shuffle` and return its loss, in a list; other engines may take `most`."""
+        return [self.run_epoch(shuffle.next(), batch_size, alpha, update)]
 
     def _train_batch(self, rows: np.ndarray, alpha: float, update: Update, step: int) -> float:
         """Take one step, unless the rows have no weight, and return the loss before it."""

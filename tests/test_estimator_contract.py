@@ -305,15 +305,15 @@ def test_ctrl_c_keeps_the_weights_so_far(estimator, monkeypatch):
 
     def make_interrupted(*arguments, **device):
         engine = make_engine(*arguments, **device)
-        run_epoch, calls = engine.run_epoch, []
+        run_epochs, calls = engine.run_epochs, []
 
         def interrupted(*arguments):
             calls.append(1)
             if len(calls) == 4:
                 raise KeyboardInterrupt
-            return run_epoch(*arguments)
+            return run_epochs(*arguments[:-1], 1)
 
-        engine.run_epoch = interrupted
+        engine.run_epochs = interrupted
         return engine
 
     three = estimator(max_iter=3, random_state=0).fit(X, y)

@@ -16,7 +16,10 @@ from fastmlp.cpu.program import program_of
 from fastmlp.cpu.step import (
     ALPHA,
     BATCH,
+    BEST,
+    CURVE,
     DROPPED_FEATURES,
+    EPOCHS,
     FIRST_ROW,
     GRADIENT_NORM,
     HELPERS,
@@ -29,10 +32,13 @@ from fastmlp.cpu.step import (
     LOSS_SUM,
     MAX_NORM,
     MOST_BATCHES,
+    MOST_EPOCHS,
     OWN_PARTS,
+    PATIENCE,
     PENALTIES,
     RATES,
     SEED,
+    SHUFFLES,
     STEP,
     UPDATE,
     WEIGHT_ALPHA,
@@ -124,6 +130,8 @@ class Engine:
             np.require(weights, requirements=["C", "W"]),
             order,
         )
+        self._curve = np.zeros(CURVE + MOST_EPOCHS)
+        self._no_generator = np.empty(0, dtype=np.uint32)
 
     def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
         """Copy weights (inputs, outputs) and biases (outputs,) of all layers in."""
@@ -159,44 +167,57 @@ class Engine:
         """The norm of the last batch's gradient, before its bound, if the update had one."""
         return float(self._numbers[GRADIENT_NORM])
 
-    def _run(self, batch_size, update, first_step, rates, alpha):
-        """Run all loaded rows in the present order through batches, job by job; returns the sum of the losses.
-
-        rates: the learning rate of each step, or one for all.
-        """
+    def _prepare(self, batch_size, update, first_step, alpha):
+        """Set what is the same for all jobs of an epoch."""
         control, numbers = self._control, self._numbers
         self._layout.set_batch(batch_size)
         control[BATCH], control[UPDATE], control[STEP] = batch_size, update, first_step
         control[SEED], numbers[LOSS_SUM] = self.seed, 0.0
         numbers[[ALPHA, WEIGHT_ALPHA]] = (alpha, 0.0) if self.network.scale_alpha else (0.0, alpha)
+
+    def _run(self, batch_size, first_step, rates):
+        """Run all loaded rows in the present order through batches, job by job; returns the sum of the losses.
+
+        rates: the learning rate of each step, or one for all.
+        """
+        control, numbers = self._control, self._numbers
+        control[EPOCHS] = control[SHUFFLES] = 0
         own_parts = self._augmentation.parts(self.seed, first_step, -(-self._n_rows // batch_size))
         row = 0
         while row < self._n_rows:
-            wanted, batches = self._pace.next()
-            if wanted == 1 and self._pace.settled:
-                self.close()  # under load the system shares out the cores as if a helper that sleeps did not
-            # what a helper needs to wake up would be counted against the team
-            measured = wanted == 1 or not self._gather_team(wanted)
-            batches = min(batches, MOST_BATCHES) if measured else 1
+            wanted, batches, measured = self._next_job()
+            batches = min(batches, MOST_BATCHES)
             steps = slice(row // batch_size, min(row // batch_size + batches, -(-self._n_rows // batch_size)))
             if self._augmentation.mixup > 0:
                 numbers[OWN_PARTS : OWN_PARTS + steps.stop - steps.start] = own_parts[steps]
             numbers[RATES : RATES + steps.stop - steps.start] = rates if isinstance(rates, float) else rates[steps]
             control[FIRST_ROW] = row
             control[LAST_ROW] = row = min(self._n_rows, row + batches * batch_size)
-            start = time.perf_counter()
-            team = work(self._program, *self._arguments, wanted, 0)
-            batches = -(-(row - control[FIRST_ROW]) // batch_size)
-            if measured:
-                self._pace.done(team, batches, time.perf_counter() - start)
+            self._work(wanted, measured, steps.stop - steps.start, self._no_generator)
         return numbers[LOSS_SUM]
+
+    def _next_job(self):
+        """Return (threads, batches, whether its time tells something) of the next job, with the helpers awake."""
+        wanted, batches = self._pace.next()
+        if wanted == 1 and self._pace.settled:
+            self.close()  # under load the system shares out the cores as if a helper that sleeps did not
+        # what a helper needs to wake up would be counted against the team
+        measured = wanted == 1 or not self._gather_team(wanted)
+        return wanted, batches if measured else 1, measured
+
+    def _work(self, wanted, measured, batches, generator):
+        """Run a job of so many batches in each of its epochs."""
+        start = time.perf_counter()
+        team = work(self._program, *self._arguments, generator, self._curve, wanted, 0)
+        if measured:
+            self._pace.done(team, batches * max(1, int(self._control[EPOCHS])), time.perf_counter() - start)
 
     def _gather_team(self, wanted):
         """Start or wake the helpers; return whether one was not awake."""
         if self._team is None:
             self._team = Team(
                 self._control,
-                lambda helper: work(self._program, *self._arguments, 0, helper) == 1,
+                lambda helper: work(self._program, *self._arguments, self._no_generator, self._curve, 0, helper) == 1,
                 self.n_threads - 1,
             )
             return True
@@ -205,21 +226,55 @@ class Engine:
     def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
         """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""
         self._order[:] = order
-        code = UPDATE_CODES[update.name]
+        self._prepare_update(batch_size, alpha, update)
+        rates = update.constants[0] if update.rates is None else update.rates
+        return self._run(batch_size, update.step + 1, rates) / self._n_rows
+
+    def run_epochs(self, shuffle, batch_size: int, alpha: float, update, stopping, most: int) -> list[float]:
+        """Take at least one epoch, in the orders of a `Shuffle`, and `most` at most; return the loss of each.
+
+        Where they are short it takes several at once: if the `update` is the same for all their steps, and if the
+        generator of the shuffle can be had. It ends with the epoch after which the loss has not improved for too long,
+        as `stopping` says it, or a parameter is not finite.
+        """
+        n_steps = -(-self._n_rows // batch_size)
+        self._prepare_update(batch_size, alpha, update)  # helpers begin with its program
+        if most > 1 and update.rates is None and self._augmentation.mixup == 0 and n_steps <= MOST_BATCHES:
+            wanted, batches, measured = self._next_job()
+            epochs = min(batches // n_steps, most, MOST_EPOCHS)
+            generator = shuffle.take_generator() if epochs > 1 else None
+            if generator is not None:
+                self._numbers[RATES : RATES + n_steps] = update.constants[0]
+                return self._run_whole(shuffle, stopping, epochs, generator, (wanted, measured, n_steps))
+        return [self.run_epoch(shuffle.next(), batch_size, alpha, update)]
+
+    def _run_whole(self, shuffle, stopping, epochs, generator, job):
+        """Run whole epochs as one job = (threads, whether its time tells something, steps); return their losses."""
+        control, curve = self._control, self._curve
+        self._order[:] = shuffle.order
+        control[FIRST_ROW], control[LAST_ROW] = 0, self._n_rows
+        control[EPOCHS], control[SHUFFLES] = epochs, generator.size > 0
+        curve[BEST : PATIENCE + 1] = stopping
+        self._work(*job, generator)
+        shuffle.order[:] = self._order
+        shuffle.give_generator(generator)
+        return curve[CURVE : CURVE + control[EPOCHS]].tolist()
+
+    def _prepare_update(self, batch_size, alpha, update):
         self._n_slots = UPDATES[update.name].n_slots
         more = update.max_norm > 0 or update.l1_ratio > 0 or self._augmentation != NO_AUGMENTATION
         self._program = program_of(self.network, update.name, more)
+        self._prepare(batch_size, UPDATE_CODES[update.name], update.step + 1, alpha)
         numbers, constants = self._numbers, update.constants
         numbers[HYPERPARAMETERS : HYPERPARAMETERS + len(constants)] = constants
         numbers[L1_RATIO], numbers[MAX_NORM] = update.l1_ratio, update.max_norm
-        rates = constants[0] if update.rates is None else update.rates
-        return self._run(batch_size, code, update.step + 1, rates, alpha) / self._n_rows
 
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
         """Return the loss over all rows and its gradient at parameters in the order of `network.flatten`."""
         self.set_parameters(*unflatten(flat, self.network.widths))
         self._order[:] = np.arange(self._n_rows)
-        loss = self._run(self._n_rows, UPDATE_CODES["gradient"], 1, 0.0, alpha) / self._n_rows
+        self._prepare(self._n_rows, UPDATE_CODES["gradient"], 1, alpha)
+        loss = self._run(self._n_rows, 1, 0.0) / self._n_rows
         return float(loss), flatten(*self._layout.read(self._layout.plan[GRADIENT])).astype(np.float64)
 
     def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:

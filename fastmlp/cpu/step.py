@@ -3,10 +3,11 @@
 Every number is summed in the same order whatever the team, so the team may change with every job, unseen in the
 results.
 `control` is an int64 array: one line of the cache for the barrier, one for the job, one for the next unit
-of parameters, one for the state of each helper.
+of parameters, one for the epochs of a job, one for the state of each helper.
 `numbers` is a float64 array: sum of the losses, penalty, hyperparameters, losses of chunks of rows and more, then the
 losses of a block's rows, learning rates and own parts of a job's steps, the tiles' penalties, and the squares of their
 gradients.
+`curve` is a float64 array: what the rule of stopping knows, then the losses of a job's epochs.
 """
 
 import sys
@@ -16,16 +17,20 @@ from numba import types
 from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swap_if, pause
 from fastmlp.cpu.compile import inlined, kernel
 from fastmlp.cpu.dropout import key_of_step
-from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, FIRST_DENSE, TILES, UNITS
+from fastmlp.cpu.finite import is_finite
+from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, FIRST, FIRST_DENSE, TILES, UNITS
 from fastmlp.cpu.parameters import add_gradients, chunk_edge, update_tiles
 from fastmlp.cpu.rows import train_rows
+from fastmlp.cpu.shuffle import shuffle
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
+from fastmlp.formulas.progress import compare_loss
 
 LINE = 8  # int64 numbers to a line of the cache
 BARRIER = 0
 FIRST_ROW, LAST_ROW, BATCH, UPDATE, STEP, TEAM, BASE, SEED = range(LINE, LINE + 8)  # the job
 TICKET = 2 * LINE  # the next unit of parameters
-HELPERS = 3 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
+EPOCHS, SHUFFLES = 3 * LINE, 3 * LINE + 1  # of a job that is whole epochs: how many at most, and whether they shuffle
+HELPERS = 4 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
 IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
 
 LOSS_SUM, ALPHA, HYPERPARAMETERS, CHUNK_LOSSES, LOSS_PARAMETER = 0, 1, 2, 6, 8
@@ -38,6 +43,9 @@ RATES = ROW_LOSSES + BLOCK_ROWS
 MOST_BATCHES = 4096  # of a job
 OWN_PARTS = RATES + MOST_BATCHES  # how much of a mixed row is its own
 PENALTIES = OWN_PARTS + MOST_BATCHES
+
+BEST, WITHOUT, TOL, PATIENCE, CURVE = range(5)  # the fields of a `Stopping`; the losses of the epochs
+MOST_EPOCHS = 4096  # of a job
 
 SPINS_BEFORE_YIELD = 4000
 SPINS_BEFORE_SLEEP = 6000  # some 0.5 ms: the end of an epoch and the beginning of the next one fit in
@@ -62,8 +70,9 @@ def barrier(control, team):
     """Wait until all of the team are here."""
     if team == 1:
         return
-    arrived = atomic_add(control, BARRIER, 1) + 1 - control[BASE]
-    target = control[BASE] + (arrived + team - 1) // team * team
+    base = control[BASE]  # before the last one arrives: then the leader may begin another job
+    arrived = atomic_add(control, BARRIER, 1) + 1 - base
+    target = base + (arrived + team - 1) // team * team
     spins = 0
     while atomic_load(control, BARRIER) < target:
         spins += 1
@@ -206,21 +215,35 @@ def wait_for_job(control, state):
             return ASLEEP
 
 
-def work(program, memory, numbers, plan, control, X, targets, weights, order, wanted, helper):
+@kernel
+def epoch_ends(memory, numbers, plan, control, curve, epoch):
+    """Note the loss of a job's epoch; return whether the job ends with it.
+
+    It does where the loss has not improved for too long, or a parameter is no longer finite.
+    """
+    loss = numbers[LOSS_SUM] / control[LAST_ROW]
+    numbers[LOSS_SUM] = 0.0
+    curve[CURVE + epoch] = loss
+    best, without = compare_loss(loss, curve[BEST], curve[WITHOUT], curve[TOL])
+    curve[BEST], curve[WITHOUT] = best, without
+    if epoch + 1 == control[EPOCHS] or without > curve[PATIENCE] or not is_finite(memory, plan[FIRST]):
+        control[EPOCHS] = epoch + 1
+        return True
+    return False
+
+
+def work(program, memory, numbers, plan, control, X, targets, weights, order, generator, curve, wanted, helper):
     """Run jobs, as the leader (helper 0) or as a helper; one function, so that it is compiled once.
 
-    The leader runs the job in `control`, the batches of positions control[FIRST_ROW] to control[LAST_ROW] in `order`,
-    with the helpers that are awake, up to `wanted` threads, and returns how many it were. A helper serves job after
-    job; it returns 1 after a long wait for one, 0 at the end of the fit.
+    The leader runs the job in `control`, with the helpers that are awake, up to `wanted` threads, and returns how many
+    it were, at the least. A job is the batches of positions control[FIRST_ROW] to control[LAST_ROW] in `order`; or, if
+    control[EPOCHS] is not 0, as many whole epochs at most, whose number it becomes. A helper serves job after job; it
+    returns 1 after a long wait for one, 0 at the end of the fit.
     """
     mode = flush_subnormals()
     state = HELPERS + helper * LINE
     team, rank, result = 1, 0, -1
-    if helper == 0:
-        team = muster(control, wanted)
-        control[TEAM] = team
-        control[BASE] = atomic_load(control, BARRIER)
-        dismiss(control, wanted, GO)
+    epoch, smallest = 0, wanted
     while result < 0:
         if helper > 0:
             order_given = wait_for_job(control, state)
@@ -228,6 +251,14 @@ def work(program, memory, numbers, plan, control, X, targets, weights, order, wa
                 result = 1 if order_given == ASLEEP else 0
                 break
             rank, team = control[state + 1], control[TEAM]
+        else:
+            if control[SHUFFLES] != 0:
+                shuffle(order, control[LAST_ROW], generator)
+            team = muster(control, wanted)
+            smallest = min(smallest, team)
+            control[TEAM] = team
+            control[BASE] = atomic_load(control, BARRIER)
+            dismiss(control, wanted, GO)
         step, rate = control[STEP], RATES
         for first in range(control[FIRST_ROW], control[LAST_ROW], control[BATCH]):
             last = min(first + control[BATCH], control[LAST_ROW])
@@ -238,7 +269,9 @@ def work(program, memory, numbers, plan, control, X, targets, weights, order, wa
             rate += 1
         if helper == 0:
             control[STEP] = step  # all of the team have read it
-            result = team
+            if control[EPOCHS] == 0 or epoch_ends(memory, numbers, plan, control, curve, epoch):
+                result = smallest
+            epoch += 1
         else:
             atomic_swap_if(control, state, GO, IDLE)  # or it is STOP by now
     restore_mode(mode)

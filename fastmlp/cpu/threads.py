@@ -135,6 +135,8 @@ class Pace:
         self.wanted, seconds = (best, self.JOB_SECONDS) if self._trial is None else (self._trial, self.TRIAL_SECONDS)
         self.settled = self._trial is None
         known = self._seconds(self.wanted) or self._seconds(best)
+        if known is None and self._window[self.wanted][1] > 0:
+            known = self._window[self.wanted][0] / self._window[self.wanted][1]
         return self.wanted, max(1, int(seconds / known)) if known else 1
 
     def done(self, team: int, batches: int, seconds: float) -> None:

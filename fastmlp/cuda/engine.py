@@ -257,6 +257,10 @@ class Engine:
         head, records = self._epoch(order, batch_size, alpha, update)
         return self._run(np.ascontiguousarray(order, np.int64), batch_size, head, records) / self._n_rows
 
+    def run_epochs(self, shuffle, batch_size: int, alpha: float, update, stopping, most: int) -> list[float]:
+        """Take the next epoch of a `Shuffle` and return its loss, in a list; other engines may take `most`."""
+        return [self.run_epoch(shuffle.next(), batch_size, alpha, update)]
+
     def _epoch(self, order, batch_size, alpha, update):
         """Return the head of the `numbers` of an epoch, and the records of its steps."""
         self._n_slots = UPDATES[update.name].n_slots

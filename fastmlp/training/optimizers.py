@@ -76,6 +76,11 @@ class LearningRate:
         self.base = float(self.initial)
         self.epochs = 0  # that are over
 
+    @property
+    def lasts(self) -> bool:
+        """Whether all steps have one rate until the training no longer improves."""
+        return self.schedule in ("constant", "adaptive") and not self.warmup > 0
+
     def of_steps(self, first: int, count: int) -> np.ndarray | None:
         """Return the rates of an epoch of so many steps, `first` of which were taken before; None: `base` for all.
 

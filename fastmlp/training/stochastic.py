@@ -4,11 +4,14 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from fastmlp.formulas.progress import compare_loss
 from fastmlp.training.optimizers import SGD, Adam
+from fastmlp.training.shuffle import Shuffle
 from fastmlp.training.validation import Measured, append_epoch
 from fastmlp.training.warm_state import forget_state
 
@@ -37,6 +40,18 @@ class Schedule:
     verbose: bool | int
     gradient_tol: float | None = None
     single_epoch: bool = False
+
+
+class Stopping(NamedTuple):
+    """The rule by which a training stops that an engine may have to follow for several epochs.
+
+    The best loss so far, how many epochs in a row have not improved it by `tol`, and the most that are allowed.
+    """
+
+    best_loss: float
+    no_improvement_count: int
+    tol: float
+    patience: float
 
 
 @dataclass
@@ -68,8 +83,10 @@ class History:
             self.validation_scores, self.best_validation_score, self.best_loss = None, None, np.inf
             self.no_improvement_count, self.best_parameters = 0, None
 
-    def record_epoch(self, loss: float, learning_rate: float, n_samples: int, measured: Measured | None) -> None:
-        """Append what is known of an epoch of so many rows."""
+    def record_epoch(
+        self, loss: float, learning_rate: float, n_samples: int, measured: Measured | None, now: float
+    ) -> None:
+        """Append what is known of an epoch of so many rows that ended at `now`, a time of `time.perf_counter`."""
         self.n_samples_seen += n_samples
         self.loss_curve.append(loss)
         if measured is None:
@@ -79,17 +96,16 @@ class History:
             if self.validation_losses is None:
                 self.validation_losses = []
             self.validation_losses.append(validation["validation_loss"])
-        seconds = time.perf_counter() - self.start
         append_epoch(
-            self.epochs, {"loss": float(loss), **validation, "learning_rate": learning_rate, "seconds": seconds}
+            self.epochs,
+            {"loss": float(loss), **validation, "learning_rate": learning_rate, "seconds": now - self.start},
         )
 
     def record_loss(self, tol: float) -> None:
         """Compare the last loss with the best one."""
-        loss = self.loss_curve[-1]
-        self.no_improvement_count = self.no_improvement_count + 1 if loss > self.best_loss - tol else 0
-        if loss < self.best_loss:
-            self.best_loss = loss
+        self.best_loss, self.no_improvement_count = compare_loss.py_func(
+            self.loss_curve[-1], self.best_loss, self.no_improvement_count, tol
+        )
 
     def record_score(self, score: float, tol: float) -> bool:
         """Append a validation score, compare it with the best one, and return whether it is better."""
@@ -173,17 +189,28 @@ def train(
             patience -= 1  # calls; an epoch more in `fit`, as in scikit-learn
             if history.no_improvement_count > patience:  # the last fit stopped, and kept its best weights
                 history.no_improvement_count = 0
-    order = np.arange(n_samples, dtype=np.int64)
+    shuffle = Shuffle(n_samples, random_state if schedule.shuffle else None)
     n_steps = -(-n_samples // schedule.batch_size)
+    # whether nothing has to be done, said or known after each epoch
+    alone = validate is None and not (schedule.verbose or schedule.single_epoch) and schedule.gradient_tol is None
+    alone = alone and optimizer.rate.lasts
     n_iter, finite, better, stops = 0, True, False, False
     try:
         while n_iter < schedule.max_iter:
-            if schedule.shuffle:
-                order = _shuffled(order, random_state)
+            stopping = Stopping(history.best_loss, history.no_improvement_count, schedule.tol, patience)
+            most, start = schedule.max_iter - n_iter if alone else 1, time.perf_counter()
             try:
-                loss = engine.run_epoch(order, schedule.batch_size, schedule.alpha, optimizer.update(n_steps))
+                *earlier, loss = engine.run_epochs(
+                    shuffle, schedule.batch_size, schedule.alpha, optimizer.update(n_steps), stopping, most
+                )
             finally:
                 optimizer.advance(max(optimizer.step, engine.step))
+            seconds = (time.perf_counter() - start) / (len(earlier) + 1)
+            for number, one in enumerate(earlier, start=1):
+                n_iter += 1
+                history.record_epoch(one, optimizer.last_rate, n_samples, None, start + number * seconds)
+                history.record_loss(schedule.tol)
+                optimizer.iteration_ends(history.n_samples_seen)
             if schedule.verbose:
                 print(f"Iteration {n_iter + 1}, loss = {loss:.8f}")
             finite = engine.is_finite()
@@ -191,7 +218,7 @@ def train(
                 raise ValueError(f"{NOT_FINITE} It happened in epoch {n_iter + 1}. {ADVICE}")
             measured = None if validate is None else validate(n_iter + 1, finite)
             n_iter += 1
-            history.record_epoch(loss, optimizer.last_rate, n_samples, measured)
+            history.record_epoch(loss, optimizer.last_rate, n_samples, measured, time.perf_counter())
             if early_stopping:
                 better = history.record_score(measured.score, schedule.tol)
                 if better:
@@ -243,13 +270,6 @@ def train(
         forget_state(optimizer)  # it belongs to the weights that are left
     _warn_of_best(history, schedule, stops, n_iter)
     return best, n_iter
-
-
-def _shuffled(order: np.ndarray, random_state: np.random.RandomState) -> np.ndarray:
-    """Return the rows in another order: the draws of `sklearn.utils.shuffle`, which permutes the last epoch's order."""
-    permutation = np.arange(order.size)
-    random_state.shuffle(permutation)
-    return order[permutation]
 
 
 def _stop_diverged(history: History, n_iter: int) -> None:
