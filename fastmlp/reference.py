@@ -128,8 +128,10 @@ class Engine:
         targets: np.ndarray,
         sample_weight: np.ndarray | None,
         augmentation: Augmentation = NO_AUGMENTATION,
+        index: np.ndarray | None = None,
     ) -> None:
-        """Take the training rows, of shapes (n, n_features), (n, n_outputs or 1) and (n,)."""
+        """Take the training rows, of shapes (n, n_features), (n, n_outputs or 1) and (n,); or those rows of X."""
+        X = X if index is None else X[index]
         self.X, self.targets, self.sample_weight, self.augmentation = X, targets, sample_weight, augmentation
 
     def set_parameters(self, coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> None:

@@ -37,6 +37,14 @@ def pytest_configure(config):
             assert process.wait() == 0, "the package fails on its simplest use"
 
 
+# They take minutes each, most of them in one test; begun last, one process would wait for the other.
+LONG = ["test_asv.py", "test_cuda_compile.py", "test_benchmarks.py", "test_cuda_large_compile.py", "test_cuda.py"]
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 def pytest_addoption(parser):
     parser.addoption("--engine", choices=["default", "reference"], default="default", help="trains the estimators")
 

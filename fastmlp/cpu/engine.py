@@ -43,11 +43,18 @@ from fastmlp.cpu.step import (
     UPDATE,
     WEIGHT_ALPHA,
 )
-from fastmlp.cpu.threads import Pace, Team, resolve_threads
+from fastmlp.cpu.threads import Pace, Team, fair_share, fit_begins, fit_ends, resolve_threads
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
 
 work = entry(step.work)
+
+
+def _scattered(size, index, values):
+    """Return an array of `size` rows, those of `index` with the values, which are alike where an index is twice."""
+    whole = np.zeros((size, *values.shape[1:]), values.dtype)
+    whole[index] = values
+    return whole
 
 
 class Engine:
@@ -60,12 +67,13 @@ class Engine:
     dtype : dtype
         float32 or float64: the type of all arithmetic.
     n_threads : int or None, default=None
-        The most threads to use; None: as many as Numba may use. Results do not depend on it.
+        The most threads to use; None: as many as the process may use, divided among the engines that are in use as
+        context managers. Results do not depend on it.
     """
 
     def __init__(self, network: Network, dtype: np.dtype, n_threads: int | None = None):
         self.network, self.dtype = network, np.dtype(dtype)
-        self.n_threads = resolve_threads(n_threads)
+        self.n_threads, self._divides = resolve_threads(n_threads), n_threads is None
         self._team = None
         self._n_slots = 0
         self._program = program_of(network)
@@ -73,9 +81,11 @@ class Engine:
         self.seed = 0  # of the random numbers of all steps
 
     def __enter__(self) -> "Engine":
+        fit_begins()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        fit_ends()
         self.close()
 
     def close(self) -> None:
@@ -90,13 +100,19 @@ class Engine:
         targets: np.ndarray,
         sample_weight: np.ndarray | None = None,
         augmentation: Augmentation = NO_AUGMENTATION,
+        index: np.ndarray | None = None,
     ) -> None:
         """Take the rows to train on: X (n, features) dense or CSR, targets (n, columns), sample_weight (n,) or None.
 
-        Sparse rows cannot be augmented.
+        Sparse rows cannot be augmented. With `index` they are those rows of X, which then may have more than n, and is
+        not copied.
         """
-        self._augmentation = augmentation
-        self._n_rows = X.shape[0]
+        self._augmentation, self._index = augmentation, index
+        self._n_rows = targets.shape[0]
+        if index is not None:
+            self._place_of = _scattered(X.shape[0], index, np.arange(self._n_rows))
+            targets = _scattered(X.shape[0], index, targets)
+            sample_weight = None if sample_weight is None else _scattered(X.shape[0], index, sample_weight)
         self._capacity = min(self._n_rows, BLOCK_ROWS)
         columns = targets.shape[1] if augmentation.mixup > 0 else 0
         change = 0
@@ -132,6 +148,10 @@ class Engine:
         )
         self._curve = np.zeros(CURVE + MOST_EPOCHS)
         self._no_generator = np.empty(0, dtype=np.uint32)
+
+    def _set_order(self, order):
+        """Set which rows are taken, in which order: places among those that were loaded."""
+        self._order[:] = order if self._index is None else self._index[order]
 
     def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
         """Copy weights (inputs, outputs) and biases (outputs,) of all layers in."""
@@ -198,6 +218,10 @@ class Engine:
 
     def _next_job(self):
         """Return (threads, batches, whether its time tells something) of the next job, with the helpers awake."""
+        most = fair_share(self.n_threads) if self._divides else self.n_threads
+        if most != self._pace.choices[-1]:  # another fit has begun or ended
+            self.close()
+            self._pace = Pace(most)
         wanted, batches = self._pace.next()
         if wanted == 1 and self._pace.settled:
             self.close()  # under load the system shares out the cores as if a helper that sleeps did not
@@ -225,7 +249,7 @@ class Engine:
 
     def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
         """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""
-        self._order[:] = order
+        self._set_order(order)
         self._prepare_update(batch_size, alpha, update)
         rates = update.constants[0] if update.rates is None else update.rates
         return self._run(batch_size, update.step + 1, rates) / self._n_rows
@@ -251,12 +275,12 @@ class Engine:
     def _run_whole(self, shuffle, stopping, epochs, generator, job):
         """Run whole epochs as one job = (threads, whether its time tells something, steps); return their losses."""
         control, curve = self._control, self._curve
-        self._order[:] = shuffle.order
+        self._set_order(shuffle.order)
         control[FIRST_ROW], control[LAST_ROW] = 0, self._n_rows
         control[EPOCHS], control[SHUFFLES] = epochs, generator.size > 0
         curve[BEST : PATIENCE + 1] = stopping
         self._work(*job, generator)
-        shuffle.order[:] = self._order
+        shuffle.order[:] = self._order if self._index is None else self._place_of[self._order]
         shuffle.give_generator(generator)
         return curve[CURVE : CURVE + control[EPOCHS]].tolist()
 
@@ -272,7 +296,7 @@ class Engine:
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
         """Return the loss over all rows and its gradient at parameters in the order of `network.flatten`."""
         self.set_parameters(*unflatten(flat, self.network.widths))
-        self._order[:] = np.arange(self._n_rows)
+        self._set_order(np.arange(self._n_rows))
         self._prepare(self._n_rows, UPDATE_CODES["gradient"], 1, alpha)
         loss = self._run(self._n_rows, 1, 0.0) / self._n_rows
         return float(loss), flatten(*self._layout.read(self._layout.plan[GRADIENT])).astype(np.float64)

@@ -27,7 +27,7 @@ from fastmlp.cpu.output import RAW
 from fastmlp.cpu.program import code_of, program_of
 from fastmlp.cpu.rows import first_layer, forward_rows, gather
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
-from fastmlp.cpu.threads import resolve_threads
+from fastmlp.cpu.threads import fair_share, resolve_threads
 from fastmlp.network import Network
 
 # So few rows, or products, go through the weights as they lie: to copy them into panels would take longer.
@@ -193,7 +193,8 @@ def forward(
     products = n_rows * network.n_parameters
     if isinstance(X, np.ndarray) and (n_rows <= FEW_ROWS or products <= FEW_PRODUCTS):
         return _forward_few(network, coefs, intercepts, X, raw)
-    wanted = min(resolve_threads(n_threads), max(1, products // WORK_PER_THREAD))
+    most = resolve_threads(n_threads)
+    wanted = min(fair_share(most) if n_threads is None else most, max(1, products // WORK_PER_THREAD))
     rows = min(n_rows, BLOCK_ROWS)
     layout = encode(network, X.dtype, rows, wanted, isinstance(X, np.ndarray), training=False)
     layout.set_batch(rows)

@@ -1,25 +1,74 @@
 """Helper threads of one fit, and the choice of how many of them to use."""
 
+import multiprocessing
+import os
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numba import config
 
 from fastmlp.cpu.step import ASLEEP, HELPERS, IDLE, LINE, STOP
 
+_here = threading.local()  # `limit`: the most threads that this thread may use
+_fits, _lock = 0, threading.Lock()  # how many fits are running in this process
+
 
 def resolve_threads(n_threads: int | None) -> int:
-    """Return how many threads may be used: `n_threads`, or as many as Numba may use; starts none."""
-    if n_threads is not None:
-        return n_threads
+    """Return how many threads may be used: `n_threads`, or as many as the process may use; starts none.
+
+    That is as many as Numba may, but one in a worker of a pool of processes, and no more than OMP_NUM_THREADS says,
+    unless NUMBA_NUM_THREADS is set: what starts many workers, such as Dask and Ray, sets the former.
+    """
+    most = _threads_of_process() if n_threads is None else n_threads
+    return max(1, min(most, getattr(_here, "limit", most)))
+
+
+def _threads_of_process():
     parallel = sys.modules.get("numba.np.ufunc.parallel")
     if parallel is not None and parallel._is_initialized:  # then somebody may have set a number
         return parallel.get_num_threads()
-    return config.NUMBA_NUM_THREADS
+    if "NUMBA_NUM_THREADS" in os.environ:
+        return config.NUMBA_NUM_THREADS
+    if multiprocessing.current_process().daemon:
+        return 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(int(asked) if asked.isdecimal() else config.NUMBA_NUM_THREADS, config.NUMBA_NUM_THREADS)
+
+
+@contextmanager
+def limit_threads(n_threads: int) -> Iterator[None]:
+    """Let what this thread does in the block use at most so many threads, itself among them."""
+    before = vars(_here).copy()
+    _here.limit = n_threads
+    try:
+        yield
+    finally:
+        vars(_here).clear()
+        vars(_here).update(before)
+
+
+def fit_begins() -> None:
+    """Count one more fit that is running."""
+    global _fits
+    with _lock:
+        _fits += 1
+
+
+def fit_ends() -> None:
+    """Count one less."""
+    global _fits
+    with _lock:
+        _fits -= 1
+
+
+def fair_share(n_threads: int) -> int:
+    """Return how many of so many threads a fit may use beside the other fits of this process."""
+    return max(1, n_threads // max(1, _fits))
 
 
 class Team:

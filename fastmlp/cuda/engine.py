@@ -99,10 +99,12 @@ class Engine:
         targets: np.ndarray,
         sample_weight: np.ndarray | None = None,
         augmentation: Augmentation = NO_AUGMENTATION,
+        index: np.ndarray | None = None,
     ) -> None:
         """Take the rows to train on: X (n, features) dense or CSR, targets (n, columns), sample_weight (n,) or None.
 
-        Rows that do not fit into the GPU's memory stay on the host, and go there as they are trained on.
+        With `index` they are those rows of X. Rows that do not fit into the GPU's memory stay on the host, and go there
+        as they are trained on.
 
         Raises
         ------
@@ -113,6 +115,7 @@ class Engine:
         """
         if augmentation.function is not None:
             raise ValueError("augment: a function of your own is not compiled for device='cuda': take device='cpu'.")
+        X = X if index is None else X[index]
         self._n_rows, self._augmentation = X.shape[0], augmentation
         self._weights, self._columns = sample_weight, targets.shape[1]
         self._host, self._data, self._stream = HostRows(X, targets, sample_weight), None, None

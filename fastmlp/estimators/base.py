@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 
 from fastmlp.activation import Activation
 from fastmlp.estimators.combinations import check_combinations, check_full_batch, check_precision
-from fastmlp.estimators.gpu import OUTPUTS, to_host, validate_rows
+from fastmlp.estimators.gpu import OUTPUTS, to_host
 from fastmlp.estimators.history import attributes_of, forget_history, history_of
 from fastmlp.estimators.inputs import (
     MISSING,
@@ -32,6 +32,7 @@ from fastmlp.estimators.inputs import (
     validated_weight,
 )
 from fastmlp.estimators.prediction import Predictor
+from fastmlp.estimators.shared import validate_part
 from fastmlp.estimators.validation import Rows, Validation, check_validation, split, validated_rows
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.schedules import SCHEDULES
@@ -258,7 +259,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         dropout = dropout_rates(self.dropout, len(hidden))
         change = augmentation_of(self.augment).function
         with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
-            X, y = validate_rows(
+            X, y, index = validate_part(
                 self,
                 X,
                 y,
@@ -280,7 +281,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             y = column_or_1d(y, warn=True)
         targets, n_outputs = self._encode(y, X.dtype, partial, continues, **encoding)
         sample_weight = to_host(self, sample_weight, "sample_weight")
-        weight = validated_weight(sample_weight, self._weight_of_classes(y), X, X.dtype)
+        weight = validated_weight(sample_weight, self._weight_of_classes(y), y, X.dtype)
         widths = (X.shape[1], *hidden, n_outputs)
         if continues:
             check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
@@ -297,7 +298,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             parameters = draw_parameters(
                 widths, activations or [self.activation], random_state, X.dtype, self.weight_init
             )
-        return network, parameters, Rows(X, y, targets, weight)
+        return network, parameters, Rows(X, y, targets, weight, index)
 
     def _fit_stochastic(
         self,
@@ -318,7 +319,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             draws = check_random_state(self.random_state) if partial else random_state
             rows, held_out = split(rows, self.validation_fraction, stratify, draws)
         validation = None if held_out is None else Validation(self, network, held_out)
-        n_rows, dtype = rows.X.shape[0], rows.X.dtype
+        n_rows, dtype = rows.count, rows.X.dtype
         batch_size = clipped_batch_size(self.batch_size, n_rows)
         check_full_batch(self.gradient_tol, batch_size, n_rows)
         schedule = Schedule(
@@ -334,7 +335,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         )
         optimizer = self._make_optimizer(partial, continues)
         with self._make_engine(network, dtype) as engine:
-            engine.load(rows.X, rows.targets, rows.weight, augmentation_of(self.augment))
+            engine.load(rows.X, rows.targets, rows.weight, augmentation_of(self.augment), rows.index)
             if network.dropout or self.augment:
                 engine.seed = int(random_state.randint(np.iinfo(np.int32).max))
             engine.set_parameters(*parameters)
@@ -364,7 +365,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         """Train with L-BFGS, always in float64, and return the attributes learnt."""
         with self._make_engine(network, np.dtype(np.float64)) as engine:
             weight = None if rows.weight is None else rows.weight.astype(np.float64)
-            engine.load(as_rows(rows.X, np.float64), rows.targets.astype(np.float64), weight)
+            engine.load(as_rows(rows.X, np.float64), rows.targets.astype(np.float64), weight, index=rows.index)
             (coefs, intercepts), loss, n_iter = minimise(
                 engine, parameters, self.alpha, self.max_iter, self.max_fun, self.tol, self.verbose, rows.X.dtype
             )

@@ -143,8 +143,8 @@ def augmentation_of(augment: dict | Callable | None) -> Augmentation:
     return Augmentation(**changes)
 
 
-def validated_weight(sample_weight: object, factor: np.ndarray | None, X: object, dtype: np.dtype) -> np.ndarray | None:
-    """Return sample weights times a factor as an array of shape (n_samples,), or None where both are None.
+def validated_weight(sample_weight: object, factor: np.ndarray | None, y: object, dtype: np.dtype) -> np.ndarray | None:
+    """Return sample weights times a factor as an array of the length of y, or None where both are None.
 
     Raises
     ------
@@ -153,7 +153,7 @@ def validated_weight(sample_weight: object, factor: np.ndarray | None, X: object
     """
     if sample_weight is None and factor is None:
         return None
-    weight = _check_sample_weight(sample_weight, X)
+    weight = _check_sample_weight(sample_weight, y)
     if (weight < 0).any():
         raise ValueError(f"Negative values in data passed to `sample_weight`: must be >= 0, got {weight.min()}.")
     weight = cast(weight if factor is None else weight * factor, dtype, "sample_weight")

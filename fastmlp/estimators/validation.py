@@ -19,17 +19,31 @@ from fastmlp.training.validation import Measured
 
 
 class Rows(NamedTuple):
-    """Validated rows: X and y as scikit-learn returns them, targets and weight (or None) as an engine takes them."""
+    """Validated rows: X and y as scikit-learn returns them, targets and weight (or None) as an engine takes them.
+
+    With `index`, they are those rows of X, in its order; y, targets and weight have no others.
+    """
 
     X: Any
     y: Any
     targets: np.ndarray
     weight: np.ndarray | None
+    index: np.ndarray | None = None
 
-    def take(self, indices: np.ndarray) -> "Rows":
-        """Return some of the rows."""
-        weight = None if self.weight is None else self.weight[indices]
-        return Rows(self.X[indices], self.y[indices], self.targets[indices], weight)
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return self.targets.shape[0]
+
+    def take(self, places: np.ndarray) -> "Rows":
+        """Return some of the rows, of the same X."""
+        weight = None if self.weight is None else self.weight[places]
+        index = places if self.index is None else self.index[places]
+        return Rows(self.X, self.y[places], self.targets[places], weight, index)
+
+    def copy(self) -> "Rows":
+        """Return the rows with an X that has no others."""
+        return self if self.index is None else self._replace(X=self.X[self.index], index=None)
 
 
 def check_validation(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weight_val: Any) -> None:
@@ -115,7 +129,7 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
             "X_val has one row, but the R squared of scoring=None needs two: pass more rows, or set scoring='loss'."
         )
     with _naming("sample_weight_val"):
-        weight = validated_weight(to_host(estimator, sample_weight_val, "sample_weight_val"), None, X, dtype)
+        weight = validated_weight(to_host(estimator, sample_weight_val, "sample_weight_val"), None, y, dtype)
     if issparse(X) != sparse and not is_on_gpu(training.X):  # an engine takes one kind
         X = csr_array(X) if sparse else X.toarray(order="C")
     return Rows(X, y, targets, weight)
@@ -132,7 +146,7 @@ def split(
         If they are too few, or have no weight.
     """
     training, held_out = train_test_split(
-        np.arange(rows.X.shape[0]), random_state=random_state, test_size=fraction, stratify=stratify
+        np.arange(rows.count), random_state=random_state, test_size=fraction, stratify=stratify
     )
     if held_out.size < 2:
         raise ValueError(
@@ -144,7 +158,7 @@ def split(
             "early_stopping=True: the rows held out, or all others, have only zero sample weights. "
             "Leave rows without weight out."
         )
-    return rows.take(training), rows.take(held_out)
+    return rows.take(training), rows.take(held_out).copy()
 
 
 ALLOWED = "None, 'loss', a name of sklearn.metrics.get_scorer, a callable, or a list, tuple or dict of the last three"
