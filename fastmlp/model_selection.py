@@ -7,9 +7,10 @@ its share of the cores. What precedes the estimator in a `Pipeline` is fitted on
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -23,14 +24,13 @@ from sklearn.pipeline import Pipeline
 
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.estimators.base import BaseMLP
-from fastmlp.estimators.shared import Part, SharedRows
+from fastmlp.estimators.shared import Part, SharedRows, rows_of
 from fastmlp.many import cost_of
 from fastmlp.workers import Workers
 
 __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
 
 PROGRESS_EVERY = 2.0  # seconds between two lines
-KEPT_PREFIXES = 4  # outputs of steps of pipelines that are kept for each worker: its own, and some to come
 
 
 class _TrainingRows:
@@ -41,46 +41,66 @@ class _TrainingRows:
 
     def __getitem__(self, key: tuple) -> Any:
         rows, _ = key
-        return self.shared.part(rows) if rows is self.train else self.shared.X[key]
+        return self.shared.part(rows) if rows is self.train else rows_of(self.shared.X, rows)
 
 
 class _Prefixes:
-    """What the steps before a pipeline's estimator have made of the folds: fitted steps and transformed rows."""
+    """What the steps before a pipeline's estimator have made of the folds: fitted steps and transformed rows.
 
-    def __init__(self, size: int):
-        self._size, self._lock = size, threading.Lock()
-        self._made: OrderedDict[tuple, Future] = OrderedDict()
+    It is kept until the last task of the fold is done.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._made: dict[tuple, Future] = {}
+        self._pending: Counter[int] = Counter()  # tasks of a fold
+        self._all_there = False
 
     def get(self, key: tuple, make: Callable[[], tuple]) -> tuple:
-        """Return what was made for the key, or make it; who comes meanwhile waits."""
+        """Return what was made for the key, which begins with the fold, or make it; who comes meanwhile waits."""
         with self._lock:
-            known = self._made.get(key)
-            mine = known is None
-            if mine:
-                known = self._made[key] = Future()
-                while len(self._made) > self._size:
-                    self._made.popitem(last=False)
-            self._made.move_to_end(key)
+            mine = key not in self._made
+            known = self._made.setdefault(key, Future())
         if mine:
             try:
                 known.set_result(make())
             except BaseException as error:
                 with self._lock:
-                    self._made.pop(key, None)
+                    del self._made[key]
                 known.set_exception(error)
         return known.result()
+
+    def begin(self, fold: int) -> None:
+        """Count a task of a fold."""
+        with self._lock:
+            self._pending[fold] += 1
+
+    def end(self, fold: int) -> None:
+        """Count a task of a fold that is done."""
+        with self._lock:
+            self._pending[fold] -= 1
+            self._forget()
+
+    def all_there(self) -> None:
+        """Take note that no more tasks will come."""
+        with self._lock:
+            self._all_there = True
+            self._forget()
+
+    def _forget(self):
+        if self._all_there:
+            self._made = {key: made for key, made in self._made.items() if self._pending[key[0]] > 0}
 
 
 class _Memory:
     """The `memory` of a pipeline for its fit on one fold: gives a step that was fitted for the same before."""
 
-    def __init__(self, prefixes: _Prefixes, train: np.ndarray):
-        self._prefixes = prefixes
-        self._train = train  # kept, for another array could get its id
+    def __init__(self, prefixes: _Prefixes, fold: int):
+        self._prefixes, self._fold = prefixes, fold
 
-    def cache(self, function: Callable) -> Callable:
+    def cache(self, function: Callable, **settings: Any) -> Callable:
         """Return scikit-learn's `_fit_transform_one` such that it looks here first."""
-        key = (id(self._train),)  # of the rows that the next step gets: the fold, and all steps before
+        key = (self._fold,)  # of the rows that the next step gets: the fold, and all steps before
 
         def fit_transform(transformer: BaseEstimator, *arguments: Any, **named: Any) -> tuple:
             nonlocal key
@@ -138,7 +158,6 @@ class _Backend(ParallelBackendBase):
         super().__init__(nesting_level=0)
         self._shares, self._verbose = shares, verbose
         self._shared, self._workers = None, None
-        self._groups: dict[object, int] = {}
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return how many tasks run at once, but two for one, which joblib would not bring here."""
@@ -154,47 +173,54 @@ class _Backend(ParallelBackendBase):
     def configure(self, n_jobs: int | None = 1, parallel: Any = None, **more: Any) -> int:
         """Start the workers and return how many tasks run at once."""
         self.parallel = parallel
-        n_workers = self._n_workers(n_jobs)
-        self._workers = Workers(n_workers, resolve_threads(None))
-        self._prefixes = _Prefixes(KEPT_PREFIXES * n_workers)
+        self._workers = Workers(self._n_workers(n_jobs), resolve_threads(None))
         return self.effective_n_jobs(n_jobs)
 
     def start_call(self) -> None:
-        """Begin to count."""
-        self._progress = _Progress(self._verbose > 0)
+        """Begin with tasks that have nothing in common with those before."""
+        self._progress, self._prefixes = _Progress(self._verbose > 0), _Prefixes()
+
+    @contextmanager
+    def retrieval_context(self) -> Iterator[None]:
+        """Note that all tasks are there."""
+        self._prefixes.all_there()
+        yield
 
     def submit(self, func: Callable, callback: Callable | None = None) -> Future:
         """Let a batch of tasks be done."""
-        urgency = (0, 0.0)
+        rank, prefixes, folds = (0, 0.0), self._prefixes, []
         for place, (function, arguments, named) in enumerate(func.items):
             if getattr(function, "__name__", "") == "_fit_and_score":
-                arguments, urgency = self._adapted(*arguments, named["train"], named["parameters"])
+                fold = named["split_progress"][0]
+                arguments, rank = self._adapted(*arguments, named["train"], fold, named["parameters"])
                 func.items[place] = (function, arguments, named)
-        future = self._workers.submit(func, urgency)
+                prefixes.begin(fold)
+                folds.append(fold)
+        future = self._workers.submit(func, rank)
         self._progress.add(future, len(func.items))
+        future.add_done_callback(lambda future: [prefixes.end(fold) for fold in folds])
         if callback is not None:
             future.add_done_callback(callback)
         return future
 
     def _adapted(
-        self, estimator: BaseEstimator, X: Any, y: Any, train: np.ndarray, parameters: dict[str, Any]
+        self, estimator: BaseEstimator, X: Any, y: Any, train: np.ndarray, fold: int, parameters: dict[str, Any]
     ) -> tuple[tuple, tuple]:
-        """Return the arguments of a task such that it shares what others have, and how urgent it is."""
+        """Return the arguments of a task such that it shares what others have, and its rank."""
         shape = (len(train), getattr(X, "shape", (0, 1))[-1])
-        if not isinstance(estimator, Pipeline):
-            if self._shares and (self._shared is None or self._shared.X is not X):
-                self._shared = SharedRows(X)
-            shares = self._shares and isinstance(self._shared.part(train), Part) and not hasattr(X, "iloc")
-            rows = _TrainingRows(self._shared, train) if shares else X
-            return (estimator, rows, y), (0, -cost_of(estimator, shape, parameters))
-        if estimator.memory is None:
-            estimator.set_params(memory=_Memory(self._prefixes, train))
-        name, last = estimator.steps[-1]
-        own = {key.removeprefix(f"{name}__"): value for key, value in parameters.items() if key.startswith(name)}
-        others = {key: value for key, value in parameters.items() if not key.startswith(name)}
-        # one after another those that have the same before the estimator: not all of it can be kept
-        group = self._groups.setdefault((id(train), joblib.hash(others)), len(self._groups))
-        return (estimator, X, y), (group, -cost_of(last, shape, own))
+        if isinstance(estimator, Pipeline):
+            if estimator.memory is None:
+                estimator.set_params(memory=_Memory(self._prefixes, fold))
+            name, last = estimator.steps[-1]
+            start = f"{name}__"
+            own = {key.removeprefix(start): value for key, value in parameters.items() if key.startswith(start)}
+            # fold after fold, for what the first steps make of a fold is kept until it is done
+            return (estimator, X, y), (fold, -cost_of(last, shape, own))
+        if self._shares and (self._shared is None or self._shared.X is not X):
+            self._shared = SharedRows(X)
+        shares = self._shares and isinstance(self._shared.part(train), Part)
+        rows = _TrainingRows(self._shared, train) if shares else X
+        return (estimator, rows, y), (0, -cost_of(estimator, shape, parameters))
 
     def retrieve_result_callback(self, out: Future) -> Any:
         """Return what a batch gave, or raise what it raised."""

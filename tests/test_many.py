@@ -88,7 +88,9 @@ def test_each_is_its_own_fit(name, n_threads):
 def test_one_index_for_all_weights_and_several_outputs():
     weight = RNG.uniform(0.5, 2, 150)
     targets = np.column_stack([numbers, X[:, 2]])
-    models = [MLPRegressor((n,), max_iter=5, random_state=n, early_stopping=n > 4) for n in (3, 4, 5)]
+    models = [
+        MLPRegressor(hidden_layer_sizes=(n,), max_iter=5, random_state=n, early_stopping=n > 4) for n in (3, 4, 5)
+    ]
     assert fit_many(models, X, targets, TRAIN[2].tolist(), sample_weight=weight) == [None] * 3
     for model in models:
         own = TRAIN[2]

@@ -117,7 +117,8 @@ def test_weights_groups_and_regression():
     assert_same_search(search, expected.fit(X, numbers, groups=groups, sample_weight=weight))
 
 
-def test_rows_are_not_copied_for_fits(monkeypatch):
+@pytest.mark.parametrize("frame", [False, True])
+def test_rows_are_not_copied_for_fits(monkeypatch, frame):
     seen, load = [], fastmlp.cpu.Engine.load
 
     def noted(engine, rows, *arguments, **named):
@@ -125,9 +126,12 @@ def test_rows_are_not_copied_for_fits(monkeypatch):
         return load(engine, rows, *arguments, **named)
 
     monkeypatch.setattr(fastmlp.cpu.Engine, "load", noted)
-    ours.GridSearchCV(MODEL, GRID, cv=4).fit(X, y)
+    ours.GridSearchCV(MODEL, GRID, cv=4).fit(pd.DataFrame(X) if frame else X, y)
     assert len(seen) == 6 * 4 + 1
-    assert all(rows is X for rows in seen)
+    if frame:
+        assert all(rows is seen[0] for rows in seen[:-1])
+    else:
+        assert all(rows is X for rows in seen)
 
 
 @pytest.mark.parametrize("error_score", [np.nan, -1.0, "raise"])
