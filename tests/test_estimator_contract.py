@@ -83,7 +83,8 @@ def test_scikit_learn_check(estimator, check):
 
 def test_import_changes_nothing_global():
     assert fastmlp.__version__
-    assert set(fastmlp.__all__) == {"Activation", "MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient"}
+    names = {"Activation", "MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient", "fit_many"}
+    assert set(fastmlp.__all__) == names
 
 
 same_as_in_scikit_learn_1_7 = pytest.mark.skipif(

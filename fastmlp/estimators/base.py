@@ -183,6 +183,12 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         self.output = output
         self.precision = precision
 
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls) -> list[str]:
+        """Return the parameters' names, which scikit-learn reads from the signature at each call: a millisecond."""
+        return super()._get_param_names()
+
     @abstractmethod
     def _encode(self, y: Any, dtype: np.dtype, partial: bool, continues: bool) -> tuple[np.ndarray, int]:
         """Return validated y as an engine takes it, and the number of outputs; assign what decoding needs."""

@@ -387,6 +387,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         y, sample_weight = to_host(self, y, "y"), to_host(self, sample_weight, "sample_weight")
         copy = with_numpy_output(self)
+        if sample_weight is None and type(y) is np.ndarray and y.ndim == 1 and y.size > 0:
+            predicted = copy.predict(X)
+            if predicted.shape == y.shape and predicted.dtype == y.dtype and y.dtype.kind in "biuU":
+                return float(np.average(predicted == y))  # scikit-learn's checks take longer than to predict some rows
         if isinstance(getattr(self, "classes_", None), list):  # scikit-learn's has no accuracy of these
             return accuracy(y, copy.predict(X), sample_weight)
         return super(MLPClassifier, copy).score(X, y, sample_weight)
@@ -451,12 +455,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _encode(
         self, y: Any, dtype: np.dtype, partial: bool, continues: bool, classes: Sequence | None = None
     ) -> tuple[np.ndarray, int]:
-        check_labels(y)
+        kind = check_labels(y)
         known = getattr(self, "classes_", None) if partial or self.warm_start else None
         if partial:
             check_classes(classes, known)
         if known is None:
-            self._label_encoder = make_encoder(y, classes if partial else None)
+            self._label_encoder = make_encoder(y, kind, classes if partial else None)
             self.classes_ = self._label_encoder.classes
         if partial or known is not None:
             check_same_classes(y, self.classes_, self.warm_start)

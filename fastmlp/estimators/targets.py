@@ -33,6 +33,8 @@ class LabelEncoder:
     ----------
     y : array-like
         What the classes are learnt from.
+    kind : str or None, default=None
+        What `kind_of_labels` says of y, if that is known.
 
     Attributes
     ----------
@@ -50,12 +52,12 @@ class LabelEncoder:
 
     groups = ()
 
-    def __init__(self, y: object) -> None:
-        # Sparse: its indices are the numbers of the classes, and the dense one-hot matrix never exists.
-        self._binarizer = LabelBinarizer(sparse_output=True).fit(y)
-        self.classes = self._binarizer.classes_
-        self.multiclass = self._binarizer.y_type_ == "multiclass"
-        self.multilabel = self._binarizer.y_type_.startswith("multilabel")
+    def __init__(self, y: object, kind: str | None = None) -> None:
+        kind = type_of_target(y) if kind is None else kind
+        self.multiclass, self.multilabel = kind == "multiclass", kind.startswith("multilabel")
+        if self.multilabel:
+            self._binarizer = LabelBinarizer(sparse_output=True).fit(y)
+        self.classes = self._binarizer.classes_ if self.multilabel else np.unique(y)
         self.n_outputs = len(self.classes) if self.multiclass or self.multilabel else 1
         self.classes_of_columns = [np.arange(2)] * self.n_outputs if self.multilabel else [self.classes]
 
@@ -67,10 +69,11 @@ class LabelEncoder:
         ValueError
             If y is multilabel where it was not, or has other labels.
         """
-        binary = self._binarizer.transform(y)
-        if self.multiclass:
-            return binary.indices[:, np.newaxis].astype(dtype)
-        return (binary.toarray() != 0).astype(dtype)
+        if self.multilabel:
+            return (self._binarizer.transform(y).toarray() != 0).astype(dtype)
+        if issparse(y) or np.ndim(y) > 1:
+            raise ValueError("The object was not fitted with multilabel input.")
+        return np.searchsorted(self.classes, y)[:, np.newaxis].astype(dtype)
 
     def soften(self, targets: np.ndarray, smoothing: float) -> np.ndarray:
         """Return encoded labels as a number for each output, `smoothing` of them shared out among all classes.
@@ -198,8 +201,8 @@ def kind_of_labels(y: object) -> str:
     return type_of_target(y, input_name="y")
 
 
-def check_labels(y: object) -> None:
-    """Check that y can be labels.
+def check_labels(y: object) -> str:
+    """Check that y can be labels; return what `kind_of_labels` says of them.
 
     Raises
     ------
@@ -211,6 +214,7 @@ def check_labels(y: object) -> None:
         raise ValueError(
             f"Unknown label type: {kind}. Labels are integers, bools or strings; for other numbers take a regressor."
         )
+    return kind
 
 
 def check_same_classes(y: object, classes: np.ndarray | list[np.ndarray], warm_start: bool) -> None:
@@ -269,18 +273,18 @@ def check_classes(classes: Sequence | None, known: np.ndarray | None) -> None:
         raise ValueError(f"`classes={classes!r}` is not the same as on last call to partial_fit, was: {known!r}")
 
 
-def make_encoder(y: object, classes: Sequence | None) -> LabelEncoder | MultioutputEncoder:
-    """Return the encoder of a fit, where `classes` is None, or of a first partial fit.
+def make_encoder(y: object, kind: str, classes: Sequence | None) -> LabelEncoder | MultioutputEncoder:
+    """Return the encoder of a fit, where `classes` is None, or of a first partial fit; kind: what `check_labels` says.
 
     Raises
     ------
     ValueError
         If y has several columns of classes, and `classes` not as many arrays.
     """
-    kind, columns = kind_of_labels(y), columns_of(y)
+    columns = columns_of(y)
     if classes is None:
         several = kind == "multiclass-multioutput"
-        return MultioutputEncoder([np.unique(column) for column in columns]) if several else LabelEncoder(y)
+        return MultioutputEncoder([np.unique(column) for column in columns]) if several else LabelEncoder(y, kind)
     known = sorted_classes(classes)
     several = isinstance(known, list)
     if several and len(known) == len(columns) > 1:
