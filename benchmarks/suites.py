@@ -5,7 +5,7 @@
 
 import tempfile
 
-from benchmarks import formulas, startup
+from benchmarks import formulas, search, startup
 from benchmarks.contestants import Estimator, Problem, fit_quietly
 from benchmarks.kernels import KERNELS, make_peak, rate
 from benchmarks.peers import FIT_ROWS, peak_bytes
@@ -120,6 +120,24 @@ class Kernel:
     def track_peak(self, kernel, dtype):
         # Measured right after each other: the clock of a processor changes with its load.
         return 100 * rate(KERNELS[kernel], dtype) / rate(make_peak, dtype)
+
+
+class Search:
+    """A grid of eight candidates on five folds of the digits, ten epochs each, by either GridSearchCV."""
+
+    params = (["fastmlp", "scikit-learn of fastmlp"],)
+    param_names = ("search",)
+    timeout = 300
+
+    def setup(self, kind):
+        self.X, self.y, grid = search.problem(quick=False)
+        grid = {**grid, "alpha": grid["alpha"][:2], "learning_rate_init": grid["learning_rate_init"][:2]}
+        del grid["hidden_layer_sizes"]
+        self.search = search.searches(200, 10, grid, [kind])[kind]
+        self.time_grid(kind)
+
+    def time_grid(self, kind):
+        search.quietly(lambda: self.search.fit(self.X, self.y))
 
 
 class Formula:

@@ -20,6 +20,7 @@ def test_asv(tmp_path):
         "Kernel.track_peak",
         "Formula.track_ratio",
         "SameResults.track_loss",
+        "Search.time_grid",
     ]
     for suite in suites:
         assert suite in text

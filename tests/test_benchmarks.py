@@ -80,6 +80,16 @@ def test_quality():
     assert ("mlxtend" in report["missing"]) == (len(report["results"]) == 1)
 
 
+def test_search():
+    report = json.loads(run("benchmarks.search", "--quick", "--json", "--batch", "200"))
+    (grid,) = report["grids"]
+    assert list(grid["seconds"]) == ["scikit-learn", "scikit-learn of fastmlp", "fastmlp"]
+    assert grid["best"]["scikit-learn of fastmlp"] == grid["best"]["fastmlp"]
+    assert 0 < report["kernels"]["in kernels"] <= 1
+    text = run("benchmarks.search", "--quick", "--batch", "32", "--only", "fastmlp")
+    assert "| 32 " in text
+
+
 def test_formulas():
     text = run("benchmarks.formulas", "--quick", "--case", "gelu", "--case", "hinge", "--case", "a user's snake")
     assert "| gelu " in text

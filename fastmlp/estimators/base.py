@@ -21,6 +21,7 @@ from fastmlp.estimators.inputs import (
     MISSING,
     as_rows,
     augmentation_of,
+    callbacks_of,
     check_continues,
     dropout_rates,
     finite,
@@ -94,6 +95,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         "device": [StrOptions({*device.DEVICES})],
         "output": [StrOptions({*OUTPUTS})],
         "precision": [StrOptions({*device.PRECISIONS})],
+        "callbacks": [callable, list, tuple, None],
     }
 
     def __init__(
@@ -140,6 +142,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         device: Literal["cpu", "cuda", "auto"] = "cpu",
         output: Literal["numpy", "input"] = "numpy",
         precision: Literal["float32", "tf32", "bfloat16"] = "float32",
+        callbacks: Callable | Sequence[Callable] | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -182,6 +185,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         self.device = device
         self.output = output
         self.precision = precision
+        self.callbacks = callbacks
 
     @classmethod
     @functools.cache
@@ -351,7 +355,15 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
                 engine.set_state(optimizer.state.astype(dtype, copy=False))
             validate = None if validation is None else functools.partial(validation.measure, engine)
             (coefs, intercepts), n_iter = train(
-                engine, optimizer, history, schedule, random_state, n_rows, validate, self.early_stopping
+                engine,
+                optimizer,
+                history,
+                schedule,
+                random_state,
+                n_rows,
+                validate,
+                self.early_stopping,
+                callbacks_of(self.callbacks),
             )
         return {
             "coefs_": coefs,

@@ -149,6 +149,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         device: Literal["cpu", "cuda", "auto"] = "cpu",
         output: Literal["numpy", "input"] = "numpy",
         precision: Literal["float32", "tf32", "bfloat16"] = "float32",
+        callbacks: Callable | Sequence[Callable] | None = None,
     ) -> None:
         self.loss, self.label_smoothing, self.class_weight = loss, label_smoothing, class_weight
         super().__init__(
@@ -193,6 +194,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             device=device,
             output=output,
             precision=precision,
+            callbacks=callbacks,
         )
 
     def fit(

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from fastmlp.estimators.inputs import augmentation_of
+from fastmlp.estimators.inputs import augmentation_of, callbacks_of
 from fastmlp.formulas.schedules import SCHEDULES
 
 # what a stochastic solver can do beyond scikit-learn's, with the value at which it is off
@@ -23,6 +23,7 @@ def check_combinations(estimator: BaseEstimator) -> None:
     ValueError
         If not. It names both sides.
     """
+    callbacks_of(estimator.callbacks)
     parameters = vars(estimator)
     solver, learning_rate = estimator.solver, estimator.learning_rate
     if solver == "lbfgs":
@@ -31,6 +32,8 @@ def check_combinations(estimator: BaseEstimator) -> None:
             wrong.append("dropout")
         if estimator.augment:
             wrong.append("augment")
+        if estimator.callbacks:
+            wrong.append("callbacks")
         if callable(learning_rate) or learning_rate in SCHEDULES:
             wrong.insert(0, "learning_rate")
         if wrong:

@@ -152,6 +152,11 @@ missing : {"zero", "indicator"} or None, default=None
     standardised before. "indicator": the same, and the network has a further input for each feature that had NaN in
     `fit` (or the first `partial_fit`), 1 where the feature is missing and 0 elsewhere. In sparse `X`, NaN must be
     stored; what is not stored is 0 and not missing. Infinity is always an error.
+callbacks : callable, sequence of callable or None, default=None
+    Functions that are called after each epoch with what is known of it, a `fastmlp.training.callbacks.Epoch`: a named
+    tuple with `number`, `loss`, `learning_rate`, `seconds`, `validation_loss`, `validation_score` and `numbers`. If one
+    returns True the training ends there. If one raises, `fit` does, and the estimator stays as it was. Not with the
+    solver "lbfgs".
 """
 
 ATTRIBUTES = """\

@@ -143,6 +143,21 @@ def augmentation_of(augment: dict | Callable | None) -> Augmentation:
     return Augmentation(**changes)
 
 
+def callbacks_of(callbacks: object) -> tuple[Callable, ...]:
+    """Return the parameter as a tuple of functions.
+
+    Raises
+    ------
+    TypeError
+        If one cannot be called.
+    """
+    functions = (callbacks,) if callable(callbacks) else tuple(callbacks or ())
+    for one in functions:
+        if not callable(one):
+            raise TypeError(f"callbacks must be functions of an epoch, got {one!r} in {callbacks!r}.")
+    return functions
+
+
 def validated_weight(sample_weight: object, factor: np.ndarray | None, y: object, dtype: np.dtype) -> np.ndarray | None:
     """Return sample weights times a factor as an array of the length of y, or None where both are None.
 

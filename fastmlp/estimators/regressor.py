@@ -131,6 +131,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         device: Literal["cpu", "cuda", "auto"] = "cpu",
         output: Literal["numpy", "input"] = "numpy",
         precision: Literal["float32", "tf32", "bfloat16"] = "float32",
+        callbacks: Callable | Sequence[Callable] | None = None,
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -175,6 +176,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             device=device,
             output=output,
             precision=precision,
+            callbacks=callbacks,
         )
 
     def fit(

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.formulas.progress import compare_loss
+from fastmlp.training.callbacks import Epoch, call
 from fastmlp.training.optimizers import SGD, Adam
 from fastmlp.training.shuffle import Shuffle
 from fastmlp.training.validation import Measured, append_epoch
@@ -101,6 +102,10 @@ class History:
             {"loss": float(loss), **validation, "learning_rate": learning_rate, "seconds": now - self.start},
         )
 
+    def last_epoch(self) -> dict[str, float]:
+        """Return the numbers of the last epoch."""
+        return {name: values[-1] for name, values in self.epochs.items()}
+
     def record_loss(self, tol: float) -> None:
         """Compare the last loss with the best one."""
         self.best_loss, self.no_improvement_count = compare_loss.py_func(
@@ -140,6 +145,7 @@ def train(
     n_samples: int,
     validate: Callable[[int, bool], Measured] | None = None,
     early_stopping: bool = False,
+    callbacks: Sequence[Callable[[Epoch], object]] = (),
 ) -> tuple[Parameters, int]:
     """Train until the loss, or the validation score, no longer improves, or for `max_iter` epochs.
 
@@ -164,6 +170,8 @@ def train(
         parameters are finite. None: there are no validation rows.
     early_stopping : bool, default=False
         Whether the validation's score decides when to stop and which parameters are kept.
+    callbacks : sequence of callable, default=()
+        Called with each `Epoch`; the training ends if one returns True.
 
     Returns
     -------
@@ -193,7 +201,7 @@ def train(
     n_steps = -(-n_samples // schedule.batch_size)
     # whether nothing has to be done, said or known after each epoch
     alone = validate is None and not (schedule.verbose or schedule.single_epoch) and schedule.gradient_tol is None
-    alone = alone and optimizer.rate.lasts
+    alone = alone and optimizer.rate.lasts and not callbacks
     n_iter, finite, better, stops = 0, True, False, False
     try:
         while n_iter < schedule.max_iter:
@@ -232,6 +240,9 @@ def train(
                 break
 
             optimizer.iteration_ends(history.n_samples_seen)
+            score = None if measured is None else measured.score
+            if callbacks and call(callbacks, n_iter, history.last_epoch(), score):
+                break
             if schedule.gradient_tol is not None:
                 if engine.gradient_norm <= schedule.gradient_tol:
                     if schedule.verbose:
