@@ -145,7 +145,7 @@ class _Backend(ParallelBackendBase):
     Parameters
     ----------
     shares : bool
-        Whether a task trains on rows of X without a copy; it may not where it scores them as well.
+        Whether a task trains on rows of X without a copy; it may not where others than our `fit` see the rows.
     verbose : int
         From 1 on, lines about the progress are printed.
     """
@@ -264,7 +264,9 @@ class _Search:
             return super().fit(X, y, **params)
         pre_dispatch, self.pre_dispatch = self.pre_dispatch, "all"  # which are the longest is seen when all are there
         try:
-            with joblib.parallel_config(backend=_Backend(not self.return_train_score, self.verbose)):
+            # scikit-learn's callbacks are shown the rows, as scores of the training rows are
+            shares = not (self.return_train_score or getattr(self, "_skl_callbacks", ()))
+            with joblib.parallel_config(backend=_Backend(shares, self.verbose)):
                 return super().fit(X, y, **params)
         finally:
             self.pre_dispatch = pre_dispatch

@@ -275,3 +275,29 @@ def test_nothing_is_kept_of_the_rows():
     search = ours.GridSearchCV(make_pipeline(StandardScaler(), MODEL), {"mlpclassifier__alpha": [1.0]}, cv=3).fit(X, y)
     assert search.best_estimator_.get_params()["memory"] is None
     assert not any(isinstance(value, shared.SharedRows) for value in vars(search).values())
+
+
+def test_callbacks_of_scikit_learn_see_the_rows():
+    pytest.importorskip("sklearn.callback")
+
+    class Recorder:
+        kinds, tasks = set(), []
+
+        def setup(self, estimator, context):
+            pass
+
+        def teardown(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context, *, X=None, **more):
+            self.tasks.append(context.task_name)
+            self.kinds.add(type(X))
+
+        def on_fit_task_end(self, estimator, context, **more):
+            pass
+
+    search = ours.GridSearchCV(MODEL, GRID, cv=3)
+    search.set_callbacks(Recorder())
+    search.fit(X, y)
+    assert Recorder.tasks.count("candidate-split-evaluation") == 18
+    assert Recorder.kinds <= {np.ndarray, type(None)}
