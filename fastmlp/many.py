@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,13 @@ from sklearn.utils.validation import _num_samples
 
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.estimators.base import BaseMLP
+from fastmlp.estimators.gpu import is_on_gpu
 from fastmlp.estimators.inputs import hidden_widths
 from fastmlp.estimators.shared import SharedRows, rows_of
+from fastmlp.training.device import fit_in_step, trains_on_gpu
 from fastmlp.workers import Workers
+
+MOST_IN_STEP = 1024  # fits at once on a GPU, each of which has a thread of this process
 
 
 def cost_of(estimator: BaseMLP, shape: tuple[int, ...], parameters: dict[str, Any] | None = None) -> float:
@@ -39,7 +43,8 @@ def fit_many(
     """Fit many estimators at once, each in place, over one copy of the data.
 
     They may differ in everything. Each gets the same attributes, bit for bit, as by its own `fit`. The fits are shared
-    out over threads, those that will take longest first. An estimator whose fit fails stays as it was.
+    out over threads, those that will take longest first; on a GPU, small networks are trained at once, each by a block
+    of its threads. An estimator whose fit fails stays as it was.
 
     Parameters
     ----------
@@ -105,24 +110,39 @@ def fit_many(
             except Exception as error:
                 errors[place] = error
 
+    def cost(places: list[int]) -> float:
+        return sum(cost_of(estimators[place], shared.part(indices[place]).shape) for place in places)
+
     groups: dict[int, list[int]] = {}  # those that draw from one generator take turns
     for place, one in enumerate(estimators):
         owner = one.random_state if isinstance(one.random_state, np.random.RandomState) else one
         groups.setdefault(id(owner), []).append(place)
-    total = resolve_threads(n_threads)
-    workers = Workers(min(total, len(groups)), total)
-    try:
-        futures = []
+    on_gpu = [places for places in groups.values() if any(trains_on_gpu(estimators[place].device) for place in places)]
+    if is_on_gpu(X):  # what checks such rows is not for threads
         for places in groups.values():
-            cost = sum(cost_of(estimators[place], shared.part(indices[place]).shape) for place in places)
-            futures.append(workers.submit(functools.partial(fit, places), -cost))
-        for future in futures:
+            fit(places)
+        return errors
+    for first in range(0, len(on_gpu), MOST_IN_STEP):
+        fit_in_step([functools.partial(fit, places) for places in on_gpu[first : first + MOST_IN_STEP]])
+    _fit_in_threads(
+        [places for places in groups.values() if places not in on_gpu], fit, cost, resolve_threads(n_threads)
+    )
+    return errors
+
+
+def _fit_in_threads(
+    groups: list[list[int]], fit: Callable[[list[int]], None], cost: Callable[[list[int]], float], n_threads: int
+) -> None:
+    if not groups:
+        return
+    workers = Workers(min(n_threads, len(groups)), n_threads)
+    try:
+        for future in [workers.submit(functools.partial(fit, places), -cost(places)) for places in groups]:
             future.result()
     except BaseException:
         workers.close(cancel=True)
         raise
     workers.close()
-    return errors
 
 
 def _indices_of(train_indices: Any, n_estimators: int, n_samples: int) -> list[np.ndarray | None]:

@@ -204,8 +204,8 @@ class Engine:
 
     def _numbers(self, order, batch_size, first_step, rates, alpha):
         """Return the records of all steps."""
-        starts = np.arange(0, self._n_rows, batch_size)
-        stops = np.minimum(starts + batch_size, self._n_rows)
+        starts = np.arange(0, len(order), batch_size)
+        stops = np.minimum(starts + batch_size, len(order))
         if self._weights is None:
             sums = (stops - starts).astype(np.float64)
         else:

@@ -48,6 +48,14 @@ class Population:
         self.dtype = np.dtype(dtype)
         self.engines = [Engine(network, dtype, kind="block") for network in networks]
 
+    @classmethod
+    def of(cls, engines: Sequence[Engine]) -> "Population":
+        """Return a population of engines for blocks that were loaded with the same rows, which the first one has."""
+        population = object.__new__(cls)
+        population.dtype, population.engines = engines[0].dtype, list(engines)
+        population._memory = population._joined("_memory")
+        return population
+
     @explain
     def load(
         self,
@@ -75,7 +83,10 @@ class Population:
     def run_epoch(
         self, orders: Sequence[np.ndarray], batch_sizes: Sequence[int], alphas: Sequence[float], updates: Sequence
     ) -> np.ndarray:
-        """Take an epoch of each network, as `Engine.run_epoch` does; return the mean losses, of shape (n_networks,)."""
+        """Take an epoch of each network, as `Engine.run_epoch` does; return the mean losses, of shape (n_networks,).
+
+        An order may have some of the rows; a network without any takes no step.
+        """
         engines, places = self.engines, np.zeros((len(self.engines), PLACES), np.int64)
         programs = {program_of(engine.network, update.name) for engine, update in zip(engines, updates, strict=True)}
         program = programs.pop() if len(programs) == 1 else program_of(engines[0].network, "adagrad")  # which has all
@@ -118,7 +129,7 @@ class Population:
         losses = results.copy_to_host().reshape(len(engines), THREADS).sum(axis=1)
         for engine, update, record in zip(engines, updates, records, strict=True):
             engine.step = update.step + len(record)
-        return losses / engines[0]._n_rows
+        return losses / np.maximum(1, list(map(len, orders)))
 
     def _shape_of(self, batch_sizes):
         """Return how all are launched: with the parameters in shared memory, if those of each fit into a block's."""

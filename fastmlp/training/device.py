@@ -1,5 +1,6 @@
 """The one place that chooses the engine; everything else asks here."""
 
+import threading
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,6 +15,8 @@ from fastmlp.cpu.program import FULL_PROGRAM, code_of
 from fastmlp.cpu.saliency import hidden_layer as _hidden_layer
 from fastmlp.cpu.saliency import input_gradient as _input_gradient
 from fastmlp.network import Network
+
+_here = threading.local()  # `lockstep`: what trains the networks of this thread
 
 CPU, CUDA, AUTO = DEVICES = ("cpu", "cuda", "auto")
 PRECISIONS = ("float32", "tf32", "bfloat16")  # of the products of large layers on a GPU
@@ -124,9 +127,41 @@ def make_engine(
 
     On the CPU it takes `n_threads` threads, or all that numba allows if that is None; `precision` is for a GPU.
     """
+    if device == CUDA and getattr(_here, "lockstep", None) is not None:
+        return _here.lockstep.engine(network, dtype, precision)
     if device == CUDA:
         return import_module("fastmlp.cuda.engine").Engine(network, dtype, precision=precision)
     return Engine(network, dtype, n_threads)
+
+
+def trains_on_gpu(device: str) -> bool:
+    """Return whether a fit for a device trains on a GPU, if it has no functions of the user's own."""
+    return device == CUDA or (device == AUTO and has_gpu())
+
+
+def fit_in_step(fits: Sequence[Callable[[], None]]) -> None:
+    """Call functions that each fit one estimator on a GPU; their networks are trained at once where that is possible.
+
+    Parameters
+    ----------
+    fits : sequence of callable
+        They must not raise.
+    """
+    lockstep = import_module("fastmlp.cuda.lockstep").Lockstep(len(fits))
+
+    def run(fit: Callable[[], None]) -> None:
+        _here.lockstep = lockstep
+        try:
+            fit()
+        finally:
+            lockstep.leave()
+
+    threads = [threading.Thread(target=run, args=(fit,), daemon=True) for fit in fits]
+    for thread in threads:
+        thread.start()
+    lockstep.run()
+    for thread in threads:
+        thread.join()
 
 
 def forward(
