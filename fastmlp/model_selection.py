@@ -5,6 +5,7 @@ joblib, and here joblib hands them to threads of one process: over one copy of t
 its share of the cores. What precedes the estimator in a `Pipeline` is fitted once for each of its settings and folds.
 """
 
+import functools
 import threading
 import time
 from collections import Counter
@@ -25,8 +26,9 @@ from sklearn.pipeline import Pipeline
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.shared import Part, SharedRows, rows_of
-from fastmlp.many import cost_of
-from fastmlp.workers import Workers
+from fastmlp.many import MOST_IN_STEP, cost_of
+from fastmlp.training.device import fit_in_step, trains_on_gpu
+from fastmlp.workers import Workers, complete
 
 __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
 
@@ -178,25 +180,32 @@ class _Backend(ParallelBackendBase):
 
     def start_call(self) -> None:
         """Begin with tasks that have nothing in common with those before."""
-        self._progress, self._prefixes = _Progress(self._verbose > 0), _Prefixes()
+        self._progress, self._prefixes, self._on_gpu = _Progress(self._verbose > 0), _Prefixes(), []
 
     @contextmanager
     def retrieval_context(self) -> Iterator[None]:
-        """Note that all tasks are there."""
+        """Note that all tasks are there; do those that train on a GPU, which are done at once."""
         self._prefixes.all_there()
+        for first in range(0, len(self._on_gpu), MOST_IN_STEP):
+            fit_in_step(self._on_gpu[first : first + MOST_IN_STEP])
         yield
 
     def submit(self, func: Callable, callback: Callable | None = None) -> Future:
         """Let a batch of tasks be done."""
-        rank, prefixes, folds = (0, 0.0), self._prefixes, []
+        rank, prefixes, folds, on_gpu = (0, 0.0), self._prefixes, [], False
         for place, (function, arguments, named) in enumerate(func.items):
             if getattr(function, "__name__", "") == "_fit_and_score":
                 fold = named["split_progress"][0]
-                arguments, rank = self._adapted(*arguments, named["train"], fold, named["parameters"])
+                arguments, rank, device = self._adapted(*arguments, named["train"], fold, named["parameters"])
+                on_gpu = on_gpu or trains_on_gpu(device)
                 func.items[place] = (function, arguments, named)
                 prefixes.begin(fold)
                 folds.append(fold)
-        future = self._workers.submit(func, rank)
+        if on_gpu:
+            future = Future()
+            self._on_gpu.append(functools.partial(complete, future, func))
+        else:
+            future = self._workers.submit(func, rank)
         self._progress.add(future, len(func.items))
         future.add_done_callback(lambda future: [prefixes.end(fold) for fold in folds])
         if callback is not None:
@@ -205,8 +214,8 @@ class _Backend(ParallelBackendBase):
 
     def _adapted(
         self, estimator: BaseEstimator, X: Any, y: Any, train: np.ndarray, fold: int, parameters: dict[str, Any]
-    ) -> tuple[tuple, tuple]:
-        """Return the arguments of a task such that it shares what others have, and its rank."""
+    ) -> tuple[tuple, tuple, str]:
+        """Return the arguments of a task such that it shares what others have, its rank, and where it trains."""
         shape = (len(train), getattr(X, "shape", (0, 1))[-1])
         if isinstance(estimator, Pipeline):
             if estimator.memory is None:
@@ -215,12 +224,14 @@ class _Backend(ParallelBackendBase):
             start = f"{name}__"
             own = {key.removeprefix(start): value for key, value in parameters.items() if key.startswith(start)}
             # fold after fold, for what the first steps make of a fold is kept until it is done
-            return (estimator, X, y), (fold, -cost_of(last, shape, own))
+            device = own.get("device", getattr(last, "device", "cpu"))
+            return (estimator, X, y), (fold, -cost_of(last, shape, own)), device
         if self._shares and (self._shared is None or self._shared.X is not X):
             self._shared = SharedRows(X)
         shares = self._shares and isinstance(self._shared.part(train), Part)
         rows = _TrainingRows(self._shared, train) if shares else X
-        return (estimator, rows, y), (0, -cost_of(estimator, shape, parameters))
+        device = parameters.get("device", estimator.device)
+        return (estimator, rows, y), (0, -cost_of(estimator, shape, parameters)), device
 
     def retrieve_result_callback(self, out: Future) -> Any:
         """Return what a batch gave, or raise what it raised."""

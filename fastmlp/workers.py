@@ -10,6 +10,16 @@ from typing import Any
 from fastmlp.cpu.threads import limit_threads
 
 
+def complete(future: Future, task: Callable[[], Any]) -> None:
+    """Let a future have what a task returns, or raises."""
+    try:
+        result = task()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
 class Workers:
     """Threads that take the task of lowest rank first.
 
@@ -46,14 +56,8 @@ class Workers:
                     if not self._tasks:
                         return
                     *_, task, future = heapq.heappop(self._tasks)
-                if not future.set_running_or_notify_cancel():
-                    continue
-                try:
-                    result = task()
-                except BaseException as error:
-                    future.set_exception(error)
-                else:
-                    future.set_result(result)
+                if future.set_running_or_notify_cancel():
+                    complete(future, task)
                 del task, future
 
     def close(self, cancel: bool = False) -> None:

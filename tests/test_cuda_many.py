@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+from sklearn import model_selection as theirs
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from fastmlp import MLPClassifier, MLPRegressor, fit_many
+from fastmlp.model_selection import GridSearchCV
 
 pytest.importorskip("numba_cuda", reason="the extra `cuda` is not installed")
 
@@ -76,6 +80,20 @@ def test_weights_and_augmentation_are_trained_alone_beside_others(epochs):
     for model in models[:3]:
         assert_same(model, clone(model).fit(X, y))
     np.testing.assert_array_equal(models[3].coefs_[0], clone(models[3]).fit(X, y).coefs_[0])
+
+
+def test_a_search_trains_its_fits_at_once(epochs):
+    model = MLPClassifier((2,), device="cuda", random_state=0, max_iter=2)
+    grid = {"alpha": [1e-4, 1.0], "solver": ["adam", "sgd"]}
+    search = GridSearchCV(model, grid, cv=2).fit(X, y)
+    assert epochs == [8, 8]
+    expected = theirs.GridSearchCV(model, grid, cv=2).fit(X, y)
+    for fold in range(2):
+        name = f"split{fold}_test_score"
+        np.testing.assert_array_equal(search.cv_results_[name], expected.cv_results_[name])
+    pipeline = make_pipeline(StandardScaler(), model)
+    assert GridSearchCV(pipeline, {"mlpclassifier__alpha": [1e-4, 1.0]}, cv=2, refit=False).fit(X, y).best_score_ > 0
+    assert max(epochs[2:]) > 1
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the simulator, where numbers overflow

@@ -117,7 +117,10 @@ def on_gpu(name: str) -> Callable:
 
 
 def _cuda(name: str) -> Callable:
-    return getattr(import_module("fastmlp.cuda.predict"), name)
+    function, lockstep = getattr(import_module("fastmlp.cuda.predict"), name), getattr(_here, "lockstep", None)
+    if lockstep is None:
+        return function
+    return lambda *arguments, **named: lockstep.ask(lambda: function(*arguments, **named))
 
 
 def make_engine(
