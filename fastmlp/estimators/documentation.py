@@ -74,8 +74,8 @@ max_fun : int, default=15000
     The most evaluations of the loss by "lbfgs".
 n_threads : int or None, default=None
     Threads of training and prediction. None: as many as the process may use, divided among the fits that run in it at
-    once: `NUMBA_NUM_THREADS` or `numba.get_num_threads()`, else all cores, but no more than `OMP_NUM_THREADS` and one in
-    a worker of `multiprocessing`. The results are the same, bit for bit, for any number.
+    once: `NUMBA_NUM_THREADS` or `numba.get_num_threads()`, else all cores, but no more than `OMP_NUM_THREADS` and one
+    in a worker of `multiprocessing`. The results are the same, bit for bit, for any number.
 device : {"cpu", "cuda", "auto"}, default="cpu"
     Where to train and predict. "cuda": on an NVIDIA GPU; needs the extra `cuda`. "auto": on a GPU where there is one,
     and predictions only if there is much to compute. The results are those of the CPU but for the order of sums, and
