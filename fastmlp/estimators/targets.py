@@ -57,7 +57,9 @@ class LabelEncoder:
         self.multiclass, self.multilabel = kind == "multiclass", kind.startswith("multilabel")
         if self.multilabel:
             self._binarizer = LabelBinarizer(sparse_output=True).fit(y)
-        self.classes = self._binarizer.classes_ if self.multilabel else np.unique(y)
+            self.classes = self._binarizer.classes_
+        else:
+            self.classes = unique_labels(y) if np.asarray(y).dtype == object else np.unique(y)
         self.n_outputs = len(self.classes) if self.multiclass or self.multilabel else 1
         self.classes_of_columns = [np.arange(2)] * self.n_outputs if self.multilabel else [self.classes]
 
