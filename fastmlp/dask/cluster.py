@@ -1,7 +1,8 @@
 """The Dask client of a fit: tasks with a place, and waits that end."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import distributed
@@ -9,6 +10,7 @@ from distributed import CancelledError, Client, Future, KilledWorker
 
 TIMEOUTS = (TimeoutError, asyncio.TimeoutError, distributed.TimeoutError)  # they are not one class in Python 3.10
 LOST = (CancelledError, distributed.comm.CommClosedError, OSError)
+UNKNOWN = "an unknown number of"
 
 
 def find_client(client: Client | None) -> Client:
@@ -87,8 +89,8 @@ class Cluster:
         """Submit a graph, all of it to one worker if it still lives."""
         return self.client.compute(delayed, workers=[address], allow_other_workers=True)
 
-    def results(self, futures: Iterable[Future], what: str) -> list[Any]:
-        """Return the results of tasks, in words `what`.
+    def results(self, futures: Iterable[Future], what: str, of: Iterable[Future] = ()) -> list[Any]:
+        """Return the results of tasks, in words `what`; `of`: all tasks that they need, to be given up with them.
 
         Raises
         ------
@@ -99,10 +101,25 @@ class Cluster:
         Exception
             What a task raised.
         """
-        self._futures = list(futures)
+        futures = list(futures)
+        self.wait(futures, what, of)
+        with self._errors_of([*futures, *of], what):
+            return [future.result(timeout=self.timeout) for future in futures]
+
+    def wait(self, futures: Iterable[Future], what: str, of: Iterable[Future] = ()) -> None:
+        """Wait for tasks whose results stay where they are; the rest as `results`."""
+        futures = list(futures)
+        with self._errors_of([*futures, *of], what):
+            distributed.wait(futures, timeout=self.timeout)
+            for future in futures:
+                if future.status != "finished":
+                    future.result(timeout=self.timeout)  # raises
+
+    @contextmanager
+    def _errors_of(self, futures: list[Future], what: str) -> Iterator[None]:
+        self._futures = futures
         try:
-            distributed.wait(self._futures, timeout=self.timeout)
-            results = [future.result(timeout=self.timeout) for future in self._futures]
+            yield
         except TIMEOUTS as error:
             self._raise_own(error)
             raise TimeoutError(
@@ -115,14 +132,13 @@ class Cluster:
             ) from error
         except LOST as error:
             self._raise_own(error)
-            if self.client.status == "running" and self._n_workers() != "an unknown number of":
+            if self.client.status == "running" and self._n_workers() != UNKNOWN:
                 raise RuntimeError(
-                    f"{what}: what it needs was lost with a worker and cannot be computed again, as data that were "
-                    f"scattered from a client: {error}"
+                    f"{what}: what it needs was lost with a worker and cannot be computed again, such as data that "
+                    f"were scattered from a client: {error}"
                 ) from error
             raise self._scheduler_lost(what) from error
         self._futures = []
-        return results
 
     def _raise_own(self, error: BaseException) -> None:
         """Raise an error again that is not Dask's but that of a task."""
@@ -134,7 +150,7 @@ class Cluster:
         try:
             return len(self.client.sync(self.client.scheduler.ncores, callback_timeout=min(10.0, self.timeout)))
         except (*TIMEOUTS, *LOST):
-            return "an unknown number of"
+            return UNKNOWN
 
     def _scheduler_lost(self, what: str) -> RuntimeError:
         address = getattr(self.client.scheduler, "address", None) or "an unknown address"

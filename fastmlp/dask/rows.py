@@ -100,8 +100,8 @@ def check_alike(one: tuple[int, Any, np.ndarray], other: tuple[int, Any, np.ndar
     if isinstance(X, pd.DataFrame):
         if list(X.columns) != list(other_X.columns):
             raise ValueError(
-                f"X: {where} in its columns: {list(other_X.columns)}, not {list(X.columns)}. All must have the same, in "
-                "one order."
+                f"X: {where} in its columns: {list(other_X.columns)}, not {list(X.columns)}. All must have the same, "
+                "in one order."
             )
     elif X.shape[1] != other_X.shape[1]:
         raise ValueError(f"X: {where}: it has {other_X.shape[1]} columns, not {X.shape[1]}. All must have the same.")
@@ -110,8 +110,8 @@ def check_alike(one: tuple[int, Any, np.ndarray], other: tuple[int, Any, np.ndar
     kinds = [values.dtype.kind in "biuf" for values in (y, other_y)]
     if kinds[0] != kinds[1]:
         raise ValueError(
-            f"y: {where} in its type: {other_y.dtype}, not {y.dtype}. All must be numbers, or none: take y.astype(str), "
-            "or one type of numbers."
+            f"y: {where} in its type: {other_y.dtype}, not {y.dtype}. All must be numbers, or none: take "
+            "y.astype(str), or one type of numbers."
         )
 
 
