@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ from fastmlp.dask import DaskMLPClassifier, DaskMLPRegressor  # noqa: E402
 from fastmlp.dask.cluster import Cluster  # noqa: E402
 from fastmlp.dask.estimators import OWN, SEEDS  # noqa: E402
 from fastmlp.dask.work import Share  # noqa: E402
-from fastmlp.network import Network, flatten  # noqa: E402
+from fastmlp.network import Network, flatten, unflatten  # noqa: E402
 from fastmlp.training.initialisation import draw_parameters  # noqa: E402
 from fastmlp.training.optimizers import SGD, Adam, LearningRate  # noqa: E402
 from tests.conftest import use_reference  # noqa: E402
@@ -159,7 +160,7 @@ class OneMachine:
         if self.seed is not None:
             order = np.random.default_rng((self.seed, shard, epoch)).permutation(size)
         edges = Share(shard, len(self.sizes), size, ROWS, self.batch_size).edges(first, last)
-        return [self.starts[shard] + order[low:high] for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        return [self.starts[shard] + order[low:high] for low, high in pairwise(edges)]
 
     def run(self, lengths):
         """Run epochs, each with rounds of so many steps."""
@@ -182,13 +183,8 @@ class OneMachine:
                     counts.append(sum(map(len, share)))
                     results.append((engine.get_parameters(), engine.get_state()))
                 mean = np.array(counts) / sum(counts)
-                self.parameters = [
-                    [
-                        np.tensordot(mean, arrays, 1)
-                        for arrays in zip(*(result[0][i] for result in results), strict=True)
-                    ]
-                    for i in range(2)
-                ]
+                flat = np.tensordot(mean, [flatten(*parameters) for parameters, _ in results], 1)
+                self.parameters = unflatten(flat, self.network.widths)
                 self.state = np.tensordot(mean, [state for _, state in results], 1)
                 step += last - first
             self.losses.append(total / ROWS)
@@ -391,21 +387,16 @@ def test_lists_of_probabilities(monkeypatch):
 # What happens when something dies
 
 
-def kill(pid):
-    os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-
-
-def killing(monkeypatch, client, at, all_of_them=False):
-    """Kill the worker of the first shard as the wait of this number begins, counted in a fit; return the pids killed."""
+def killing(monkeypatch, client, at):
+    """Kill the worker of the first shard as the fit's wait of this number begins; return the pids killed."""
     waits, killed, original = [], [], Cluster.wait
 
     def wait(self, futures, what, of=()):
         waits.append(what)
         if len(waits) == at:
             pids = client.run(os.getpid)
-            killed.extend(pids.values() if all_of_them else [pids[sorted(pids)[0]]])
-            for pid in killed:
-                kill(pid)
+            killed.append(pids[min(pids)])
+            os.kill(killed[0], getattr(signal, "SIGKILL", signal.SIGTERM))
         return original(self, futures, what, of)
 
     monkeypatch.setattr(Cluster, "wait", wait)
@@ -443,7 +434,7 @@ def test_a_wait_ends(workers):
         return block
 
     try:
-        with pytest.raises(TimeoutError, match="timeout=0.5: computing and reading the partitions took longer"):
+        with pytest.raises(TimeoutError, match=r"timeout=0\.5: computing and reading the partitions took longer"):
             DaskMLPRegressor(**SETTINGS, timeout=0.5).fit(cut(X).map_blocks(blocked, dtype=float), cut(numbers))
     finally:
         event.set()
@@ -499,15 +490,15 @@ def test_checkpoint(workers, tmp_path, options):
 
 def test_a_scheduler_that_dies(workers, tmp_path):
     file, address_file = tmp_path / "fit", tmp_path / "scheduler.json"
-    word = {"scheduler": ["--port", "0"], "worker": ["--nthreads", "1", "--no-nanny"]}
+    common = ["--no-dashboard", "--scheduler-file", str(address_file)]
+    commands = {"scheduler": ["--port", "0"], "worker": ["--nthreads", "1", "--no-nanny"]}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{name}", *words, "--no-dashboard"]
-            + ["--scheduler-file", str(address_file)],
+            [sys.executable, "-m", f"distributed.cli.dask_{name}", *words, *common],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for name, words in word.items()
+        for name, words in commands.items()
     ]
     settings = SETTINGS | {"checkpoint": file}
     try:

@@ -1,10 +1,10 @@
 """A fit in a file, after each epoch, for another one to go on."""
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import numpy as np
 from sklearn.base import BaseEstimator
 
@@ -35,7 +35,7 @@ def save(path: str | os.PathLike, described: dict[str, str], content: dict[str, 
     """Write a checkpoint; a file that is there is replaced by a whole one."""
     path = Path(path)
     new = path.with_name(f"{path.name}.new")
-    new.write_bytes(cloudpickle.dumps((described, content)))
+    new.write_bytes(pickle.dumps((described, content)))
     os.replace(new, path)
 
 
@@ -53,7 +53,7 @@ def load(path: str | os.PathLike, described: dict[str, str]) -> dict[str, Any] |
     if not path.exists():
         return None
     try:
-        before, content = cloudpickle.loads(path.read_bytes())
+        before, content = pickle.loads(path.read_bytes())
     except Exception as error:  # what is no pickle raises anything
         raise ValueError(f"checkpoint={str(path)!r} is not a checkpoint of a fit: {error}") from error
     for name, value in described.items():

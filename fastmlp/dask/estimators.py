@@ -34,7 +34,6 @@ from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.estimators.validation import Rows, Validation, check_validation, validated_rows
 from fastmlp.network import Network
 from fastmlp.training.stochastic import History, Schedule, clipped_batch_size, train
-from fastmlp.training.warm_state import copy_of
 
 OWN = ("client", "sync_every", "synchronous_epochs", "checkpoint", "timeout")
 SEEDS = np.iinfo(np.int32).max
@@ -383,7 +382,10 @@ class DaskMLP(BaseMLP):
             described = checkpoints.description(self, network, dtype, n_rows)
             saved = checkpoints.load(self.checkpoint, described)
         if saved is not None:
-            parameters, optimizer, history, rounds, n_before = (saved[name] for name in CHECKPOINTED)
+            parameters, history, rounds, of_optimizer, of_rate = (saved[name] for name in CHECKPOINTED)
+            vars(optimizer).update(of_optimizer)
+            vars(optimizer.rate).update(of_rate)
+            n_before = len(history.loss_curve)
             history.start = time.perf_counter() - history.epochs["seconds"][-1]
             rounds = dataclasses.replace(rounds, n_threads=self.n_threads)
         engine = Engine(network, dtype, cluster, shards, rounds, len(history.loss_curve))
@@ -393,9 +395,10 @@ class DaskMLP(BaseMLP):
         def save() -> None:
             if len(history.loss_curve) == 0:
                 return
-            now = copy_of(optimizer)
-            now.state = engine.get_state()
-            values = (engine.get_parameters(), now, history, rounds, len(history.loss_curve))
+            # numbers only: a schedule may be a function that no pickle takes
+            of_optimizer = {"state": engine.get_state(), "step": optimizer.step, "last_rate": optimizer.last_rate}
+            of_rate = {"base": optimizer.rate.base, "epochs": optimizer.rate.epochs}
+            values = (engine.get_parameters(), history, rounds, of_optimizer, of_rate)
             checkpoints.save(self.checkpoint, described, dict(zip(CHECKPOINTED, values, strict=True)))
 
         if self.checkpoint is not None:
@@ -428,7 +431,7 @@ class DaskMLP(BaseMLP):
         }
 
 
-CHECKPOINTED = ("parameters", "optimizer", "history", "rounds", "epochs")
+CHECKPOINTED = ("parameters", "history", "rounds", "optimizer", "learning rate")
 
 
 def balanced(class_weight: Any, whole: Summary) -> Any:

@@ -23,7 +23,7 @@ from distributed import Client, LocalCluster
 
 from fastmlp import reference
 from fastmlp.dask.engine import FAN_IN
-from fastmlp.dask.work import Job, Share, Shard, Sums, add, gradient_of, same, steps_of
+from fastmlp.dask.work import Job, Shard, Share, Sums, add, gradient_of, same, steps_of
 from fastmlp.estimators.validation import Rows
 from fastmlp.network import Network
 from fastmlp.training.optimizers import Adam, LearningRate
