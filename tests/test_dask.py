@@ -21,6 +21,7 @@ distributed = pytest.importorskip("distributed")
 
 import dask.array as da  # noqa: E402
 import dask.dataframe as dd  # noqa: E402
+from conftest import use_reference  # noqa: E402
 from distributed import Client, Event, LocalCluster  # noqa: E402
 
 from fastmlp import MLPClassifier, MLPRegressor, reference  # noqa: E402
@@ -31,7 +32,6 @@ from fastmlp.dask.work import Share  # noqa: E402
 from fastmlp.network import Network, flatten, unflatten  # noqa: E402
 from fastmlp.training.initialisation import draw_parameters  # noqa: E402
 from fastmlp.training.optimizers import SGD, Adam, LearningRate  # noqa: E402
-from tests.conftest import use_reference  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -360,6 +360,8 @@ def test_missing_features(workers, monkeypatch):
 def test_scores(workers):
     several = np.column_stack([numbers, X[:, 0], np.ones(ROWS)])
     model = DaskMLPRegressor(**SETTINGS).fit(cut(X), cut(several))
+    assert model.score(cut(X), cut(several)) == pytest.approx(model.to_local().score(X, several), rel=1e-12)
+    several[:, 2] = X[:, 1]  # for the weighted mean of ones may not be one
     chunks = (0, 100, 260)
     ours = model.score(cut(X, chunks), cut(several, chunks), cut(weight, chunks))
     assert ours == pytest.approx(model.to_local().score(X, several, weight), rel=1e-12)

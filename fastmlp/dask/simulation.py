@@ -1,14 +1,14 @@
 """What a round costs on 8 to 1,024 workers: a simulation, from what is measured on one machine.
 
-`python -m fastmlp.dask.simulation` measures, on the machine it runs on, the gradient of a row, the steps of a worker, the
-sum of two gradients, the optimizer's update, and what Dask's scheduler takes for a task and for a round trip; then it
-plays a round through, message by message, and prints the table. Nobody has run this on so many workers.
+`python -m fastmlp.dask.simulation` measures, on the machine it runs on, a worker's gradient, its local step, the sum of
+two gradients, the optimizer's update, and what Dask's scheduler takes for a task and for a round trip; then it plays a
+round through, message by message, and prints the table. Nobody has run this on so many workers.
 
 The model: a machine sends and receives one message at a time, each way, at `bandwidth`, after `latency`. The scheduler
-hands out tasks one after another. What a round needs goes from the client by the scheduler to one worker, and from there
-to the others: each fetches it from one of those, drawn at random, that had it when its task was handed out. Workers
-compute equally fast. Sums are made in a tree of `FAN_IN`; the last one goes by the scheduler to the client, which takes
-the optimizer's step. Each worker has as many rows of a step, `rows`, however many workers there are.
+hands out tasks one after another. What a round needs goes from the client by the scheduler to one worker, and from
+there to the others: each fetches it from one of those, drawn at random, that had it when its task was handed out.
+Workers compute equally fast. Sums are made in a tree of `FAN_IN`; the last one goes by the scheduler to the client,
+which takes the optimizer's step. Each worker has as many rows of a step, `rows`, however many workers there are.
 
 MEASURED
 """
@@ -197,9 +197,8 @@ def table(figures: Figures, workers: Sequence[int] = WORKERS, every: Sequence[in
                 f"{100 * work / result.seconds:.1f}",
             )
             titles = lines[0].strip("| ").split(" | ")
-            lines.append(
-                "| " + " | ".join(cell.ljust(len(name)) for cell, name in zip(cells, titles, strict=True)) + " |"
-            )
+            padded = [cell.ljust(len(name)) for cell, name in zip(cells, titles, strict=True)]
+            lines.append(f"| {' | '.join(padded)} |")
     return "\n".join(lines)
 
 
