@@ -437,7 +437,7 @@ def test_a_wait_ends(workers):
 
     try:
         with pytest.raises(TimeoutError, match=r"timeout=0\.5: computing and reading the partitions took longer"):
-            DaskMLPRegressor(**SETTINGS, timeout=0.5).fit(cut(X).map_blocks(blocked, dtype=float), cut(numbers))
+            DaskMLPRegressor(**SETTINGS, timeout=0.5).fit(cut(X).map_blocks(blocked, meta=X[:0]), cut(numbers))
     finally:
         event.set()
 

@@ -1,7 +1,7 @@
 """The Dask client of a fit: tasks with a place, and waits that end."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -79,6 +79,15 @@ class Cluster:
         if not workers:
             raise ValueError(f"client={self.client!r} has no workers: add some, or wait for them (wait_for_workers).")
         return sorted(workers)
+
+    def homes(self, futures: Sequence[Future]) -> list[str | None]:
+        """Return a worker that has each result, None of what none has (any longer)."""
+        keys = [future.key for future in futures]
+        try:
+            places = self.client.sync(self.client.scheduler.who_has, keys=keys, callback_timeout=self.timeout)
+        except (*TIMEOUTS, *LOST) as error:
+            raise self._scheduler_lost("asking where partitions are") from error
+        return [min(places.get(key) or (), default=None) for key in keys]
 
     def submit(self, function: Callable, *arguments: Any, address: str | None = None) -> Future:
         """Submit a task, to a worker if an address is given and it still lives."""

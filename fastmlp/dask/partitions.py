@@ -109,7 +109,7 @@ def distribute(cluster: Cluster, X: Any, y: Any, sample_weight: Any) -> list[tup
     return groups
 
 
-def _groups(homes: list[str] | None, addresses: Sequence[str], n_parts: int) -> list[tuple[str, list[int]]]:
+def _groups(homes: list[str | None] | None, addresses: Sequence[str], n_parts: int) -> list[tuple[str, list[int]]]:
     if homes is not None and len(homes) == n_parts:
         by_home: dict[str, list[int]] = {}
         for number, home in enumerate(homes):
@@ -120,15 +120,16 @@ def _groups(homes: list[str] | None, addresses: Sequence[str], n_parts: int) -> 
     return [(addresses[i], list(range(edges[i], edges[i + 1]))) for i in range(n_groups)]
 
 
-def _homes(cluster: Cluster, X: Any) -> list[str] | None:
-    """Return the worker of each partition that was persisted, None unless all are in memory."""
-    futures = {str(future.key): future for future in futures_of(X) if future.status == "finished"}
+def _homes(cluster: Cluster, X: Any) -> list[str | None] | None:
+    """Return the worker of each partition of X that was persisted, or is being computed for it; None of others."""
+    futures = {str(future.key): future for future in futures_of(X)}
     keys = [str(key) for key in _flat(X.__dask_keys__())]
     if not futures or not all(key in futures for key in keys):
         return None
-    where = cluster.client.who_has(list(futures.values()))
-    homes = [sorted(where.get(futures[key].key, ())) for key in keys]
-    return [home[0] for home in homes] if all(homes) else None
+    chosen = [futures[key] for key in keys]
+    cluster.wait(chosen, "computing the partitions that were persisted")
+    homes = cluster.homes(chosen)
+    return homes if all(homes) else None
 
 
 def _flat(keys: Any) -> list:
