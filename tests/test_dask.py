@@ -27,6 +27,7 @@ from distributed import Client, Event, LocalCluster  # noqa: E402
 from fastmlp import MLPClassifier, MLPRegressor, reference  # noqa: E402
 from fastmlp.dask import DaskMLPClassifier, DaskMLPRegressor  # noqa: E402
 from fastmlp.dask.cluster import Cluster  # noqa: E402
+from fastmlp.dask.engine import Engine  # noqa: E402
 from fastmlp.dask.estimators import OWN, SEEDS  # noqa: E402
 from fastmlp.dask.work import Share  # noqa: E402
 from fastmlp.network import Network, flatten, unflatten  # noqa: E402
@@ -415,6 +416,28 @@ def test_a_worker_that_dies(workers, monkeypatch, at, every):
     assert killed[0] not in workers.run(os.getpid).values()
     assert model.loss_curve_ == undisturbed.loss_curve_
     np.testing.assert_array_equal(model.coefs_[0], undisturbed.coefs_[0])
+
+
+def test_a_new_worker_takes_rows_over(workers, monkeypatch):
+    settings = SETTINGS | {"max_iter": 6, "sync_every": "epoch"}
+    undisturbed = DaskMLPRegressor(**settings).fit(cut(X), cut(numbers))
+    before, homes = set(workers.nthreads()), []
+
+    def spread(self):
+        if len(homes) == 3:  # the worker died two epochs ago
+            workers.wait_for_workers(WORKERS, timeout=60)
+        original(self)
+        self.cluster.wait([shard.future for shard in self.shards], "moving")
+        homes.append(self.cluster.homes([shard.future for shard in self.shards]))
+
+    original = Engine._spread
+    monkeypatch.setattr(Engine, "_spread", spread)
+    monkeypatch.setattr("fastmlp.dask.engine.LOOK_AFTER", 0.0)
+    killing(monkeypatch, workers, 4)
+    model = DaskMLPRegressor(**settings).fit(cut(X), cut(numbers))
+    assert model.loss_curve_ == undisturbed.loss_curve_
+    assert len(set(homes[-1])) == WORKERS
+    assert len(set(homes[-1]) - before) == 1
 
 
 def test_rows_that_cannot_be_computed_again(workers, monkeypatch):

@@ -1,5 +1,6 @@
 """The engine whose rows are on workers, with the same verbs as every engine, so that `training/` trains it."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from fastmlp.training.optimizers import Update
 
 FAN_IN = 16  # how many sums a task adds up
 SMALL = 1_000_000  # bytes that are sent along with tasks; more is fetched by workers from each other
+LOOK_AFTER = 10.0  # seconds, at least, between two looks at where the shards are
 WARNING = "distributed.admin.large-graph-warning-threshold"
 
 
@@ -80,6 +82,7 @@ class Engine:
         self.before_epoch: Callable[[], None] | None = None
         # Its update costs little beside the network, and it is plain NumPy, so nothing is compiled for it.
         self._optimizer = reference.Engine(network, dtype)
+        self._next_look = time.monotonic() + LOOK_AFTER
         self._local = device.make_engine(network, dtype, 1)  # measures validation rows; holds none
 
     def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
@@ -121,6 +124,9 @@ class Engine:
         """Take an epoch and return its loss, in a list. The workers shuffle their rows; other engines may take more."""
         if self.before_epoch is not None:
             self.before_epoch()
+        if time.monotonic() >= self._next_look:
+            self._spread()
+            self._next_look = time.monotonic() + LOOK_AFTER
         n_steps = -(-self.n_rows // batch_size)
         every = self.rounds.sync_every
         synchronous = every == 1 or self.epoch < self.rounds.synchronous_epochs
@@ -134,6 +140,17 @@ class Engine:
             self.step = update.step + last
         self.epoch += 1
         return [total / self.n_rows]
+
+    def _spread(self) -> None:
+        """Move shards from workers that got several, when others died, to workers that have none, such as new ones."""
+        homes = self.cluster.homes([shard.future for shard in self.shards])
+        if len(set(homes)) == len(homes):
+            return
+        idle = [address for address in self.cluster.addresses() if address not in homes]
+        for number, shard in enumerate(self.shards):
+            if idle and homes[number] is not None and homes.count(homes[number]) > 1:
+                homes[number] = shard.address = idle.pop()
+                shard.future = self.cluster.submit(same, shard.future, address=shard.address)
 
     def _synchronous_step(self, batch_size: int, alpha: float, update: Update, first: int, last: int) -> float:
         """Take the step of one machine on the whole batch; return the sum of its rows' losses."""
