@@ -105,11 +105,11 @@ def test_synchronous_training_is_that_of_one_machine(workers, monkeypatch, kind,
         "regressor": (DaskMLPRegressor, MLPRegressor, numbers),
         "weighted": (DaskMLPClassifier, MLPClassifier, labels),
     }[kind]
-    settings = SETTINGS | more | {"shuffle": False}
+    settings = SETTINGS | {"batch_size": 120} | more | {"shuffle": False}
     weights = weight if kind == "weighted" else None
     given = () if weights is None else (cut(weights),)
     ours = distributed_type(**settings).fit(cut(X), cut(y), *given)
-    order = order_of_one_machine(ROWS, 60, WORKERS)
+    order = order_of_one_machine(ROWS, 120, WORKERS)
     use_reference(monkeypatch)
     theirs = plain(**settings).fit(X[order], y[order], None if weights is None else weights[order])
     same_fit(ours, theirs)
@@ -406,7 +406,7 @@ def killing(monkeypatch, client, at):
     return killed
 
 
-@pytest.mark.parametrize(("at", "every"), [(1, 1), (2, 1), (6, 1), (5, "epoch")])
+@pytest.mark.parametrize(("at", "every"), [(1, 1), (5, 1), (4, "epoch")])
 def test_a_worker_that_dies(workers, monkeypatch, at, every):
     settings = SETTINGS | {"sync_every": every}
     undisturbed = DaskMLPClassifier(**settings).fit(cut(X, 60), cut(labels, 60))
@@ -579,7 +579,7 @@ def fit(X, y, weight=None, estimator=DaskMLPRegressor, **more):
             "X: partition 3 differs from partition [02]: it has 3 columns, not 4",
         ),
         (
-            lambda: (dd.from_pandas(pd.DataFrame(X), npartitions=3).map_partitions(renamed), cut(numbers)),
+            lambda: (frames_with_another_order(), cut(numbers)),
             ValueError,
             "X: partition 2 differs from partition 0 in its columns",
         ),
@@ -603,9 +603,10 @@ def as_words(block, block_id=(0,)):
     return block.astype(str).astype(object) if block_id[0] == 5 else block
 
 
-def renamed(frame, partition_info=None):
-    last = partition_info is not None and partition_info["number"] == 2
-    return frame[[3, 2, 1, 0]] if last else frame
+def frames_with_another_order():
+    frames = [pd.DataFrame(X[i : i + 120]) for i in (0, 120, 240)]
+    frames[2] = frames[2][[3, 2, 1, 0]]
+    return dd.from_delayed(map(dask.delayed, frames), meta=frames[0][:0], verify_meta=False)
 
 
 def test_fractions_are_no_labels(workers):
@@ -732,8 +733,7 @@ def test_fastmlp_does_not_import_dask():
     assert answer.stdout.split() == ["False", "False"], answer.stderr
 
 
-@pytest.mark.parametrize("package", ["dask", "distributed"])
-def test_without_dask_the_error_names_the_extra(package):
-    answer = python(f"import sys; sys.modules[{package!r}] = None; import fastmlp; import fastmlp.dask")
+def test_without_dask_the_error_names_the_extra():
+    answer = python("import sys; sys.modules['distributed'] = None; import fastmlp; import fastmlp.dask")
     assert "ImportError: fastmlp.dask needs the extra 'dask'" in answer.stderr
     assert "pip install 'fastmlp[dask]'" in answer.stderr

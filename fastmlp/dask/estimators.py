@@ -340,6 +340,7 @@ class DaskMLP(BaseMLP):
         local = self.to_local()
         for name in ("coefs_", "intercepts_", "_optimizer", "history_", "loss_curve_", "_best_parameters"):
             vars(local).pop(name, None)  # of an earlier fit
+        local.set_params(learning_rate="constant", scoring=None, random_state=None)  # may be what no pickle takes
         if is_classifier(self):
             local.class_weight = balanced(self.class_weight, whole)
         shards = [
