@@ -25,7 +25,7 @@ from conftest import use_reference  # noqa: E402
 from distributed import Client, Event, LocalCluster  # noqa: E402
 
 from fastmlp import MLPClassifier, MLPRegressor, reference  # noqa: E402
-from fastmlp.dask import DaskMLPClassifier, DaskMLPRegressor  # noqa: E402
+from fastmlp.dask import DaskMLPClassifier, DaskMLPRegressor, simulation  # noqa: E402
 from fastmlp.dask.cluster import Cluster  # noqa: E402
 from fastmlp.dask.engine import Engine  # noqa: E402
 from fastmlp.dask.estimators import OWN, SEEDS  # noqa: E402
@@ -406,7 +406,7 @@ def killing(monkeypatch, client, at):
     return killed
 
 
-@pytest.mark.parametrize(("at", "every"), [(1, 1), (5, 1), (4, "epoch")])
+@pytest.mark.parametrize(("at", "every"), [(1, "epoch"), (5, 1)])
 def test_a_worker_that_dies(workers, monkeypatch, at, every):
     settings = SETTINGS | {"sync_every": every}
     undisturbed = DaskMLPClassifier(**settings).fit(cut(X, 60), cut(labels, 60))
@@ -606,7 +606,7 @@ def as_words(block, block_id=(0,)):
 def frames_with_another_order():
     frames = [pd.DataFrame(X[i : i + 120]) for i in (0, 120, 240)]
     frames[2] = frames[2][[3, 2, 1, 0]]
-    return dd.from_delayed(map(dask.delayed, frames), meta=frames[0][:0], verify_meta=False)
+    return dd.from_delayed([dask.delayed(frame) for frame in frames], meta=frames[0][:0], verify_meta=False)
 
 
 def test_fractions_are_no_labels(workers):
@@ -719,6 +719,26 @@ def test_nothing_stays_on_the_workers(workers):
     while any(workers.has_what().values()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(workers.has_what().values())
+
+
+# The simulation
+
+
+def test_simulation_of_many_workers():
+    figures = simulation.Figures(1_000_000, 1e-3, 1e-3, 1e-4, 1e-3, 1e-4, 1e-2, 1e9, 1e-5)
+    size = figures.parameters_bytes
+    for n_workers in (1, 2, 8, 100):
+        result = simulation.simulate(figures, n_workers)
+        # out: to the scheduler, a worker, and from there to all others; and back
+        assert result.bytes == size * (2 * (n_workers - 1) + 4)
+        assert result.seconds > figures.gradient + figures.round_trip + n_workers * figures.task
+        local = simulation.simulate(figures, n_workers, 10, synchronous=False)
+        assert local.bytes == 3 * result.bytes
+    # one message after another through a link: 7 fetch and 7 are added up, at the least 3 each through the first one
+    eight = simulation.simulate(figures, 8)
+    assert eight.seconds < 4 * 1e-3 + 14 * 1e-3 + 1e-2 + 8e-4 + 3e-3
+    text = simulation.table(figures, (8, 1024), (1, 16))
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:]] == ["8", "8", "1,024", "1,024"]
 
 
 # What is imported
