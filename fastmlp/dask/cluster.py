@@ -91,11 +91,13 @@ class Cluster:
 
     def submit(self, function: Callable, *arguments: Any, address: str | None = None) -> Future:
         """Submit a task, to a worker if an address is given and it still lives."""
+        self._check_connected()
         where = {} if address is None else {"workers": [address], "allow_other_workers": True}
         return self.client.submit(function, *arguments, pure=False, **where)
 
     def compute(self, delayed: Any, address: str) -> Future:
         """Submit a graph, all of it to one worker if it still lives."""
+        self._check_connected()
         return self.client.compute(delayed, workers=[address], allow_other_workers=True)
 
     def results(self, futures: Iterable[Future], what: str, of: Iterable[Future] = ()) -> list[Any]:
@@ -148,6 +150,10 @@ class Cluster:
                 ) from error
             raise self._scheduler_lost(what) from error
         self._futures = []
+
+    def _check_connected(self) -> None:
+        if self.client.status != "running":
+            raise self._scheduler_lost("its client is not connected")
 
     def _raise_own(self, error: BaseException) -> None:
         """Raise an error again that is not Dask's but that of a task."""

@@ -489,12 +489,12 @@ class DaskMLPClassifier(DaskMLP, MLPClassifier):
     Examples
     --------
     >>> import dask.array as da
-    >>> from distributed import Client, Future
+    >>> from distributed import Client
     >>> from fastmlp.dask import DaskMLPClassifier
     >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(250, 5))
     >>> y = (X[:, 0] > 0).astype(int)
     >>> with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
-    ...     model = DaskMLPClassifier((10,), client=client, max_iter=20, tol=0.0, n_iter_no_change=20, random_state=0)
+    ...     model = DaskMLPClassifier((10,), tol=1.0, n_iter_no_change=30, random_state=0, client=client)
     ...     accuracy = model.fit(X, y).score(X, y)
     >>> accuracy > 0.9
     True
@@ -582,12 +582,12 @@ class DaskMLPRegressor(DaskMLP, MLPRegressor):
     Examples
     --------
     >>> import dask.array as da
-    >>> from distributed import Client, Future
+    >>> from distributed import Client
     >>> from fastmlp.dask import DaskMLPRegressor
     >>> X = da.random.default_rng(0).normal(size=(1000, 3), chunks=(250, 3))
     >>> y = X[:, 0] - X[:, 1]
     >>> with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
-    ...     model = DaskMLPRegressor(client=client, sync_every="epoch", max_iter=20, tol=0.0, n_iter_no_change=20)
+    ...     model = DaskMLPRegressor(tol=1.0, n_iter_no_change=60, sync_every="epoch", random_state=0, client=client)
     ...     score = model.fit(X, y).score(X, y)
     >>> score > 0.9
     True
