@@ -12,7 +12,7 @@ from fastmlp.activation import name_of
 from fastmlp.network import Network
 
 # parameters that may differ in the fit that goes on: what it runs on, and for how long
-FREE = ("client", "timeout", "checkpoint", "n_threads", "verbose", "max_iter", "random_state")
+FREE = ("client", "timeout", "checkpoint", "n_threads", "verbose", "max_iter", "random_state", "callbacks")
 
 
 def description(estimator: BaseEstimator, network: Network, dtype: np.dtype, n_rows: int) -> dict[str, str]:

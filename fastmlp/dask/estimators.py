@@ -29,7 +29,7 @@ from fastmlp.estimators.base import STOCHASTIC_SOLVERS, BaseMLP
 from fastmlp.estimators.classifier import MLPClassifier
 from fastmlp.estimators.combinations import check_full_batch
 from fastmlp.estimators.history import attributes_of, history_of
-from fastmlp.estimators.inputs import unchanged_on_error
+from fastmlp.estimators.inputs import callbacks_of, unchanged_on_error
 from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.estimators.validation import Rows, Validation, check_validation, validated_rows
 from fastmlp.network import Network
@@ -340,7 +340,9 @@ class DaskMLP(BaseMLP):
         local = self.to_local()
         for name in ("coefs_", "intercepts_", "_optimizer", "history_", "loss_curve_", "_best_parameters"):
             vars(local).pop(name, None)  # of an earlier fit
-        local.set_params(learning_rate="constant", scoring=None, random_state=None)  # may be what no pickle takes
+        local.set_params(
+            learning_rate="constant", scoring=None, random_state=None, callbacks=None
+        )  # may be what no pickle takes
         if is_classifier(self):
             local.class_weight = balanced(self.class_weight, whole)
         shards = [
@@ -419,7 +421,15 @@ class DaskMLP(BaseMLP):
         if held_out is not None:
             validate = functools.partial(Validation(self.to_local(), network, held_out).measure, engine)
         (coefs, intercepts), n_iter = train(
-            engine, optimizer, history, schedule, random_state, n_rows, validate, self.early_stopping
+            engine,
+            optimizer,
+            history,
+            schedule,
+            random_state,
+            n_rows,
+            validate,
+            self.early_stopping,
+            callbacks_of(self.callbacks),
         )
         if self.checkpoint is not None:
             checkpoints.remove(self.checkpoint)

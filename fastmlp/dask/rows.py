@@ -212,5 +212,5 @@ def make_shard(raw: Raw, estimator: BaseEstimator, network: Network, dtype: np.d
     if raw.weight is not None and not raw.weight.any():  # others have some
         weight = np.zeros(len(y), dtype)
     else:
-        weight = validated_weight(raw.weight, factor, X, dtype)
+        weight = validated_weight(raw.weight, factor, y, dtype)
     return Shard(network, Rows(X, None, estimator._encode_known(y, dtype), weight))
