@@ -715,10 +715,12 @@ def test_an_error_leaves_the_estimator_as_it_was(workers):
 
 def test_nothing_stays_on_the_workers(workers):
     DaskMLPRegressor(**SETTINGS).fit(cut(X), cut(numbers))
+    with pytest.raises(Stop) as error:  # its traceback holds what the fit had
+        DaskMLPRegressor(**SETTINGS, learning_rate=failing(6, stop)).fit(cut(X), cut(numbers))
     deadline = time.monotonic() + 30
     while any(workers.has_what().values()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(workers.has_what().values())
+    assert not any(workers.has_what().values()), error
 
 
 # The simulation

@@ -1,6 +1,7 @@
 """The Dask client of a fit: tasks with a place, and waits that end."""
 
 import asyncio
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -56,6 +57,7 @@ class Cluster:
     def __init__(self, client: Client, timeout: float, advice: str = "") -> None:
         self.client, self.timeout, self.advice = client, timeout, advice
         self._futures: list[Future] = []  # that are waited for
+        self._all: weakref.WeakSet[Future] = weakref.WeakSet()
 
     def __enter__(self) -> "Cluster":
         return self
@@ -63,6 +65,8 @@ class Cluster:
     def __exit__(self, *exception: object) -> None:
         if self._futures and self.client.status == "running":
             self.client.cancel(self._futures, force=True)  # of a wait that did not end
+        for future in list(self._all):  # an error's traceback may hold them for long
+            future.release()
 
     def addresses(self) -> list[str]:
         """Return the addresses of all workers.
@@ -93,12 +97,16 @@ class Cluster:
         """Submit a task, to a worker if an address is given and it still lives."""
         self._check_connected()
         where = {} if address is None else {"workers": [address], "allow_other_workers": True}
-        return self.client.submit(function, *arguments, pure=False, **where)
+        future = self.client.submit(function, *arguments, pure=False, **where)
+        self._all.add(future)
+        return future
 
     def compute(self, delayed: Any, address: str) -> Future:
         """Submit a graph, all of it to one worker if it still lives."""
         self._check_connected()
-        return self.client.compute(delayed, workers=[address], allow_other_workers=True)
+        future = self.client.compute(delayed, workers=[address], allow_other_workers=True)
+        self._all.add(future)
+        return future
 
     def results(self, futures: Iterable[Future], what: str, of: Iterable[Future] = ()) -> list[Any]:
         """Return the results of tasks, in words `what`; `of`: all tasks that they need, to be given up with them.

@@ -504,7 +504,7 @@ class DaskMLPClassifier(DaskMLP, MLPClassifier):
     >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(250, 5))
     >>> y = (X[:, 0] > 0).astype(int)
     >>> with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
-    ...     model = DaskMLPClassifier((10,), tol=1.0, n_iter_no_change=30, random_state=0, client=client)
+    ...     model = DaskMLPClassifier(learning_rate_init=0.01, tol=1.0, n_iter_no_change=20, random_state=0)
     ...     accuracy = model.fit(X, y).score(X, y)
     >>> accuracy > 0.9
     True
