@@ -173,12 +173,20 @@ class Engine:
 
     def _train_batch(self, rows: np.ndarray, alpha: float, update: Update, step: int) -> float:
         """Take one step, unless the rows have no weight, and return the loss before it."""
-        decoupled = update.name == "adamw"
-        loss, gradient = self._loss_and_gradient(rows, 0.0 if decoupled else alpha, update.l1_ratio, step)
+        penalty = 0.0 if update.name == "adamw" else alpha
+        loss, gradient = self._loss_and_gradient(rows, penalty, update.l1_ratio, step)
         if gradient is None:
             return 0.0
+        self.take_step(gradient, self._weights(rows).sum(), alpha, update, step)
+        return loss
+
+    def take_step(self, gradient: np.ndarray, weight_sum: float, alpha: float, update: Update, step: int) -> None:
+        """Take step `step`, from 1, along the gradient of a batch whose weights have this sum, and set `parameters`.
+
+        The gradient has the L2 penalty in it, but for "adamw", and not the L1 penalty.
+        """
         weights = self.parameters.size - sum(self.network.widths[1:])
-        if decoupled:
+        if update.name == "adamw":
             self.parameters[:weights] *= 1 - update.constants[0] * alpha
         if update.max_norm > 0:
             self.gradient_norm = float(np.sqrt(np.sum(gradient**2)))
@@ -186,13 +194,12 @@ class Engine:
                 gradient = gradient * self.dtype.type(update.max_norm / self.gradient_norm)
         self._take_step(gradient, update, step)
         if update.l1_ratio > 0:
-            strength = alpha * update.l1_ratio / (self._weights(rows).sum() if self.network.scale_alpha else 1)
+            strength = alpha * update.l1_ratio / (weight_sum if self.network.scale_alpha else 1)
             distance = (self._rate(update, step) * strength)[:weights]
             moved = self.parameters[:weights].copy()
             self.parameters[:weights] = np.maximum(moved - distance, 0) - np.maximum(-moved - distance, 0)
             if update.name == "sgd":
                 self.state[0, :weights] += (self.parameters[:weights] - moved) / _ahead(update)
-        return loss
 
     def _augmented(self, rows: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return features, targets and weights of a batch as the step sees them."""
@@ -236,11 +243,13 @@ class Engine:
         epsilon = update.constants[3] * (root if update.name == "nadam" else 1)
         return rate * root / (np.sqrt(self.state[-1]) + epsilon)
 
-    def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
-        """Return loss and float64 gradient over all rows, at parameters `flat`."""
+    def loss_and_gradient(
+        self, flat: np.ndarray, alpha: float, rows: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray]:
+        """Return loss and float64 gradient over rows, all or those of these indices, at parameters `flat`."""
         self.parameters = np.array(flat, self.dtype)
         with np.errstate(all="ignore"):
-            loss, gradient = self._loss_and_gradient(np.arange(self.X.shape[0]), alpha)
+            loss, gradient = self._loss_and_gradient(np.arange(self.X.shape[0]) if rows is None else rows, alpha)
         return loss, gradient.astype(np.float64)
 
     def forward(self, X: np.ndarray) -> np.ndarray:

@@ -151,7 +151,7 @@ class Engine:
 
     def _set_order(self, order):
         """Set which rows are taken, in which order: places among those that were loaded."""
-        self._order[:] = order if self._index is None else self._index[order]
+        self._order[: len(order)] = order if self._index is None else self._index[order]
 
     def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
         """Copy weights (inputs, outputs) and biases (outputs,) of all layers in."""
@@ -195,24 +195,24 @@ class Engine:
         control[SEED], numbers[LOSS_SUM] = self.seed, 0.0
         numbers[[ALPHA, WEIGHT_ALPHA]] = (alpha, 0.0) if self.network.scale_alpha else (0.0, alpha)
 
-    def _run(self, batch_size, first_step, rates):
-        """Run all loaded rows in the present order through batches, job by job; returns the sum of the losses.
+    def _run(self, n_rows, batch_size, first_step, rates):
+        """Run the first rows in the present order through batches, job by job; returns the sum of the losses.
 
         rates: the learning rate of each step, or one for all.
         """
         control, numbers = self._control, self._numbers
         control[EPOCHS] = control[SHUFFLES] = 0
-        own_parts = self._augmentation.parts(self.seed, first_step, -(-self._n_rows // batch_size))
+        own_parts = self._augmentation.parts(self.seed, first_step, -(-n_rows // batch_size))
         row = 0
-        while row < self._n_rows:
+        while row < n_rows:
             wanted, batches, measured = self._next_job()
             batches = min(batches, MOST_BATCHES)
-            steps = slice(row // batch_size, min(row // batch_size + batches, -(-self._n_rows // batch_size)))
+            steps = slice(row // batch_size, min(row // batch_size + batches, -(-n_rows // batch_size)))
             if self._augmentation.mixup > 0:
                 numbers[OWN_PARTS : OWN_PARTS + steps.stop - steps.start] = own_parts[steps]
             numbers[RATES : RATES + steps.stop - steps.start] = rates if isinstance(rates, float) else rates[steps]
             control[FIRST_ROW] = row
-            control[LAST_ROW] = row = min(self._n_rows, row + batches * batch_size)
+            control[LAST_ROW] = row = min(n_rows, row + batches * batch_size)
             self._work(wanted, measured, steps.stop - steps.start, self._no_generator)
         return numbers[LOSS_SUM]
 
@@ -248,11 +248,15 @@ class Engine:
         return self._team.wake(wanted)
 
     def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
-        """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""
+        """Take one step a batch, over the rows of an order; return the mean of the batches' losses by rows.
+
+        The order may have all loaded rows or some of them.
+        """
+        n_rows = len(order)
         self._set_order(order)
         self._prepare_update(batch_size, alpha, update)
         rates = update.constants[0] if update.rates is None else update.rates
-        return self._run(batch_size, update.step + 1, rates) / self._n_rows
+        return self._run(n_rows, batch_size, update.step + 1, rates) / n_rows
 
     def run_epochs(self, shuffle, batch_size: int, alpha: float, update, stopping, most: int) -> list[float]:
         """Take at least one epoch, in the orders of a `Shuffle`, and `most` at most; return the loss of each.
@@ -293,12 +297,19 @@ class Engine:
         numbers[HYPERPARAMETERS : HYPERPARAMETERS + len(constants)] = constants
         numbers[L1_RATIO], numbers[MAX_NORM] = update.l1_ratio, update.max_norm
 
-    def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
-        """Return the loss over all rows and its gradient at parameters in the order of `network.flatten`."""
+    def loss_and_gradient(
+        self, flat: np.ndarray, alpha: float, rows: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray]:
+        """Return the loss over rows and its gradient at parameters in the order of `network.flatten`.
+
+        rows: which of the loaded rows, as indices, with a weight that is not 0; None: all.
+        """
         self.set_parameters(*unflatten(flat, self.network.widths))
-        self._set_order(np.arange(self._n_rows))
-        self._prepare(self._n_rows, UPDATE_CODES["gradient"], 1, alpha)
-        loss = self._run(self._n_rows, 1, 0.0) / self._n_rows
+        rows = np.arange(self._n_rows) if rows is None else rows
+        n_rows = len(rows)
+        self._set_order(rows)
+        self._prepare(n_rows, UPDATE_CODES["gradient"], 1, alpha)
+        loss = self._run(n_rows, n_rows, 1, 0.0) / n_rows
         return float(loss), flatten(*self._layout.read(self._layout.plan[GRADIENT])).astype(np.float64)
 
     def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:

@@ -91,6 +91,31 @@ def _columns(y: Any) -> int:
     return 1 if y.ndim == 1 else y.shape[1]
 
 
+def known_rows(estimator: BaseEstimator, X: Any, y: Any, dtype: np.dtype) -> tuple[Any, Any]:
+    """Return X and y of further rows, checked like those trained on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they do not fit the estimator.
+    """
+    # what is too large for float32 becomes infinite, and an error
+    with np.errstate(over="ignore", invalid="ignore"):
+        X, y = validate_rows(
+            estimator,
+            X,
+            y,
+            accept_sparse="csr",
+            multi_output=True,
+            y_numeric=is_regressor(estimator),
+            dtype=dtype,
+            order="C",
+            ensure_all_finite=finite(estimator.missing),
+            reset=False,
+        )
+    return replace_missing(estimator, X), y
+
+
 def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weight_val: Any, training: Rows) -> Rows:
     """Return the validation rows a user passed, checked like those trained on, and sparse if those are.
 
@@ -103,22 +128,7 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
     if sparse and is_on_gpu(X_val):
         raise ValueError("X_val is on a GPU, and X is a sparse matrix: copy X_val to the host, or pass X.toarray().")
     with _naming("X_val, y_val"):
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # what is too large for float32 becomes infinite, and an error
-            X, y = validate_rows(
-                estimator,
-                X_val,
-                y_val,
-                accept_sparse="csr",
-                multi_output=True,
-                y_numeric=is_regressor(estimator),
-                dtype=dtype,
-                order="C",
-                ensure_all_finite=finite(estimator.missing),
-                reset=False,
-            )
-        X = replace_missing(estimator, X)
+        X, y = known_rows(estimator, X_val, y_val, dtype)
         if _columns(y) != _columns(training.y):
             raise ValueError(f"y_val has {_columns(y)} columns, y has {_columns(training.y)}.")
         if y.ndim == 2 and y.shape[1] == 1:

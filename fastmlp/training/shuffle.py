@@ -1,6 +1,7 @@
 """The order in which the rows are taken, epoch after epoch."""
 
 import threading
+from functools import cached_property
 
 import numpy as np
 
@@ -24,8 +25,13 @@ class Shuffle:
     """
 
     def __init__(self, n_rows: int, random_state: np.random.RandomState | None):
-        self.order = np.arange(n_rows, dtype=np.int64)
+        self._n_rows = n_rows
         self.random_state = random_state
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Begin with the rows as they are; not before it is asked for, as rows on other machines order themselves."""
+        return np.arange(self._n_rows, dtype=np.int64)
 
     def next(self) -> np.ndarray:
         """Return the order of the next epoch."""
