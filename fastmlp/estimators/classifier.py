@@ -114,7 +114,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
-        shuffle: bool = True,
+        shuffle: bool | Literal["blocks"] = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
         verbose: bool | int = False,

@@ -1,5 +1,6 @@
 """Rows that are not trained on: held out or passed by the user, and what is measured on them after each epoch."""
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from sklearn.utils import column_or_1d
 
 from fastmlp.estimators.gpu import is_on_gpu, to_host, validate_rows, with_numpy_output
 from fastmlp.estimators.inputs import finite, replace_missing, validated_weight
+from fastmlp.estimators.stored import validate_table
 from fastmlp.network import Network
+from fastmlp.training.blocks import StoredRows
 from fastmlp.training.validation import Measured
 
 
@@ -102,11 +105,12 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
     dtype, sparse = training.X.dtype, issparse(training.X)
     if sparse and is_on_gpu(X_val):
         raise ValueError("X_val is on a GPU, and X is a sparse matrix: copy X_val to the host, or pass X.toarray().")
+    validate = validate_rows if sparse else functools.partial(validate_table, to_train=False)
     with _naming("X_val, y_val"):
         with np.errstate(
             over="ignore", invalid="ignore"
         ):  # what is too large for float32 becomes infinite, and an error
-            X, y = validate_rows(
+            X, y = validate(
                 estimator,
                 X_val,
                 y_val,
@@ -136,9 +140,13 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
 
 
 def split(
-    rows: Rows, fraction: float, stratify: np.ndarray | None, random_state: np.random.RandomState
+    rows: Rows,
+    fraction: float,
+    stratify: np.ndarray | None,
+    random_state: np.random.RandomState,
+    in_blocks: bool = False,
 ) -> tuple[Rows, Rows]:
-    """Return the rows to train on and a fraction of them that is held out.
+    """Return the rows to train on and a fraction of them that is held out; of blocks, the former stay as they lie.
 
     Raises
     ------
@@ -148,6 +156,8 @@ def split(
     training, held_out = train_test_split(
         np.arange(rows.count), random_state=random_state, test_size=fraction, stratify=stratify
     )
+    if in_blocks:
+        training.sort()
     if held_out.size < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of your dataset, or pass "
@@ -242,7 +252,7 @@ class Validation:
         """
         loss, output = float("nan"), None
         if finite:
-            output = engine.forward(self.rows.X)
+            output = self._forward(engine)
             loss = engine.mean_loss(output, self.rows.targets, self.rows.weight)
             finite = bool(np.isfinite(output).all())
         copy = self._copy(engine) if finite and any(map(callable, self.scorers.values())) else None
@@ -261,6 +271,12 @@ class Validation:
                 scores[name] = self._call(name, scorer, copy, epoch)
         numbers = {f"validation_{name}": score for name, score in scores.items()} | {"validation_loss": loss}
         return Measured(next(iter(scores.values())), numbers)
+
+    def _forward(self, engine: Any) -> np.ndarray:
+        X = self.rows.X
+        if isinstance(X, StoredRows):
+            return np.concatenate([engine.forward(part) for _, part in X.parts()])
+        return engine.forward(X)
 
     def _call(self, name: str, scorer: Callable, copy: BaseEstimator, epoch: int) -> float:
         weighted = self.rows.weight is not None and _takes_weight(scorer)
