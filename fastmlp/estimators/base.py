@@ -333,7 +333,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         n_rows, dtype = rows.count, rows.X.dtype
         batch_size = clipped_batch_size(self.batch_size, n_rows)
         check_full_batch(self.gradient_tol, batch_size, n_rows)
-        blocks = blocks_of(rows.X, rows.index, n_rows, batch_size) if self.shuffle == "blocks" else None
+        blocks = blocks_of(rows.X, rows.places, n_rows, batch_size) if self.shuffle == "blocks" else None
         schedule = Schedule(
             batch_size,
             self.alpha,

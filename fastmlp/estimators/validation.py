@@ -24,7 +24,8 @@ from fastmlp.training.validation import Measured
 class Rows(NamedTuple):
     """Validated rows: X and y as scikit-learn returns them, targets and weight (or None) as an engine takes them.
 
-    With `index`, they are those rows of X, in its order; y, targets and weight have no others.
+    With `index`, they are those rows of X, in its order; y, targets and weight have no others. `places` are theirs
+    among the rows that were passed to `fit`, if they are a part of these.
     """
 
     X: Any
@@ -32,6 +33,7 @@ class Rows(NamedTuple):
     targets: np.ndarray
     weight: np.ndarray | None
     index: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     @property
     def count(self) -> int:
@@ -42,7 +44,7 @@ class Rows(NamedTuple):
         """Return some of the rows, of the same X."""
         weight = None if self.weight is None else self.weight[places]
         index = places if self.index is None else self.index[places]
-        return Rows(self.X, self.y[places], self.targets[places], weight, index)
+        return Rows(self.X, self.y[places], self.targets[places], weight, index, places)
 
     def copy(self) -> "Rows":
         """Return the rows with an X that has no others."""

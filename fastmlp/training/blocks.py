@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse
 
 from fastmlp.training.shuffle import Blocks, Shuffle
 
@@ -97,30 +96,27 @@ def rows_of_block(row_bytes: int, rows_of_chunk: int = 1) -> int:
     return -(-max(1, BLOCK_BYTES // row_bytes) // rows_of_chunk) * rows_of_chunk
 
 
-def blocks_of(X: Any, index: np.ndarray | None, n_rows: int, batch_size: int) -> Blocks:
+def blocks_of(X: Any, places: np.ndarray | None, n_rows: int, batch_size: int) -> Blocks:
     """Return the blocks of rows, and how many of them are mixed: the same for a table in memory as on a disk.
 
     Parameters
     ----------
     X : ndarray, sparse matrix or StoredRows
         The table.
-    index : ndarray of shape (n_rows,) or None
-        Which of its rows are trained on; None: all.
+    places : ndarray of shape (n_rows,) or None
+        Which of the rows that were passed are trained on, in their order; None: all.
     n_rows : int
         How many are trained on.
     batch_size : int
         The rows of a batch, for which there is place in a group.
     """
     row_bytes = X.shape[1] * X.dtype.itemsize
-    if issparse(X):
-        row_bytes = max(1, X.data.nbytes + X.indices.nbytes) // X.shape[0] + 1
     block_rows = X.block_rows if isinstance(X, StoredRows) else rows_of_block(row_bytes)
     together = max(LEAST_BLOCKS, GROUP_BYTES // (block_rows * row_bytes), -(-batch_size // block_rows))
-    if index is not None and (np.diff(index) > 0).all():
-        starts = np.unique(np.searchsorted(index, np.arange(0, X.shape[0], block_rows)))
-        starts = starts[starts < n_rows]
-    else:
+    if places is None:
         starts = np.arange(0, n_rows, block_rows)
+    else:  # the same blocks, of which some rows are left out
+        starts = np.unique(np.searchsorted(places, np.arange(0, places[-1] + 1, block_rows)))
     return Blocks(np.append(starts, n_rows).astype(np.int64), together)
 
 
