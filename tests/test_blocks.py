@@ -271,7 +271,7 @@ def test_what_is_not_finite_is_named(data, on_disk, wrong):
     model = classifier().fit(X, y)
     before = copy.deepcopy(vars(model))
     bad = X.copy()
-    bad[[190, 195], 3] = wrong
+    bad[[190, 191], 3] = wrong  # of one block
     name = "NaN" if np.isnan(wrong) else "infinity"
     for rows in (on_disk(bad), Table(bad)):
         with pytest.raises(ValueError, match=f"Input X contains {name}.* row 190"):

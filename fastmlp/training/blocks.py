@@ -196,11 +196,13 @@ class ReadingEngine:
         rows = places if self._index is None else self._index[places]
         block_rows, start = self._X.block_rows, start + self._left
         blocks = rows // block_rows
-        chosen = np.unique(blocks)
-        for there, first in zip(range(start, len(self._rows), block_rows), chosen * block_rows, strict=False):
+        chosen = np.flatnonzero(np.bincount(blocks))
+        slots = np.zeros(chosen[-1] + 1, np.int64)
+        slots[chosen] = start + np.arange(len(chosen)) * block_rows
+        for first, there in zip((chosen * block_rows).tolist(), slots[chosen].tolist(), strict=True):
             last = min(first + block_rows, self._X.shape[0])
-            self._X.read(self._rows[there : there + last - first], int(first), int(last))
-        there = start + np.searchsorted(chosen, blocks) * block_rows + rows % block_rows
+            self._X.read(self._rows[there : there + last - first], first, last)
+        there = slots[blocks] + (rows - blocks * block_rows)
         for array, source in zip(self._loaded, self._sources, strict=True):
             array[there] = source[places]
         return there
