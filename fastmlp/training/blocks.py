@@ -12,7 +12,7 @@ from fastmlp.training.shuffle import Blocks, Shuffle
 
 BLOCK_BYTES = 1 << 19  # of rows that are read at once, if no chunk is larger
 GROUP_BYTES = 1 << 25  # of rows that are mixed; two groups are in memory
-LEAST_BLOCKS = 4  # of a group, also where chunks are large
+LEAST_BLOCKS = 8  # of a group, also where chunks are large
 
 
 class StoredRows:
