@@ -12,7 +12,7 @@ from scipy import sparse
 
 import fastmlp
 from benchmarks.common import run_module
-from fastmlp import MLPClassifier, MLPRegressor, fit_many
+from fastmlp import MLPClassifier, MLPRegressor, check_gradient, fit_many
 from fastmlp.estimators import stored
 from fastmlp.training import blocks
 from fastmlp.training.shuffle import Blocks, Shuffle
@@ -327,6 +327,35 @@ def test_small_files_are_read_whole_without_blocks(data, settings):
     X, y = data
     model, expected = (classifier(**settings).fit(rows, y) for rows in (Table(X), X))
     np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
+
+
+def test_gpu_takes_a_memory_map_as_an_array(data, on_disk):
+    if importlib.util.find_spec("numba_cuda") is None:
+        pytest.skip("numba-cuda, of the extra cuda, is not installed")
+    X, y = data
+    X, y = X[:60, :2].astype("float32"), y[:60]
+    settings = {"device": "cuda", "max_iter": 1, "batch_size": 20}
+    expected = classifier(**settings).fit(X, y)
+    assert_same(classifier(**settings).fit(on_disk(X), y), expected)
+    on_cpu = classifier(**(settings | {"device": "cpu"})).fit(X, y)
+    np.testing.assert_allclose(on_cpu.loss_curve_, expected.loss_curve_, rtol=1e-5)
+
+
+def test_gradient_of_rows_in_a_file(data, on_disk):
+    X, y = data
+    assert check_gradient(classifier(activation="tanh"), on_disk(X), y) < 1e-6
+    assert check_gradient(classifier(activation="tanh"), Table(X), y) < 1e-6
+
+
+def test_validation_rows_of_another_kind(data):
+    X, y = data
+    expected = classifier().fit(X, y, X_val=X[:50], y_val=y[:50])
+    for rows, validation in ((Table(X), X[:50]), (X, Table(X[:50])), (Table(X), sparse.csr_array(X[:50]))):
+        model = classifier().fit(rows, y, X_val=validation, y_val=y[:50])
+        assert_same(model, expected)
+        assert model.validation_loss_curve_ == expected.validation_loss_curve_
+    model = classifier().fit(sparse.csr_array(X), y, X_val=Table(X[:50]), y_val=y[:50])
+    np.testing.assert_allclose(model.validation_loss_curve_, expected.validation_loss_curve_)
 
 
 def test_wrong_shapes(data):

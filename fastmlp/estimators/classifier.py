@@ -212,7 +212,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The features. Sparse input other than CSR is converted to it once. Rows that outgrow the memory: see `shuffle`.
+            The features. Sparse input other than CSR is converted to it once. For rows beyond the memory see `shuffle`.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
             The labels: numbers, bools or strings; or an indicator matrix of 0 and 1 if a row can have several; or
             several columns of labels, if a row has one of each.

@@ -194,7 +194,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The features. Sparse input other than CSR is converted to it once. Rows that outgrow the memory: see `shuffle`.
+            The features. Sparse input other than CSR is converted to it once. For rows beyond the memory see `shuffle`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The targets.
         sample_weight : array-like of shape (n_samples,) or None, default=None

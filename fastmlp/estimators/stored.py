@@ -1,6 +1,7 @@
 """Tables that are not in memory: which are, what is allowed of them, and predictions for them in blocks."""
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ def is_stored(X: object) -> bool:
     if issparse(X) or is_on_gpu(X) or any(hasattr(X, name) for name in IN_MEMORY):
         return False
     shape, dtype = getattr(X, "shape", None), getattr(X, "dtype", None)
-    return isinstance(shape, tuple) and len(shape) == 2 and isinstance(dtype, np.dtype) and hasattr(X, "__getitem__")
+    known = isinstance(shape, tuple) and all(isinstance(size, Integral) for size in shape)  # Dask may not know a size
+    return known and len(shape) == 2 and isinstance(dtype, np.dtype) and hasattr(X, "__getitem__")
 
 
 def _name(X: object) -> str:
@@ -50,10 +52,13 @@ def _whole(estimator: BaseEstimator, X: Any) -> Any:
     return np.asarray(X[0 : X.shape[0]])
 
 
-def validate_table(estimator: BaseEstimator, X: Any, y: Any, to_train: bool = True, **checks: Any) -> tuple[Any, Any]:
+def validate_table(
+    estimator: BaseEstimator, X: Any, y: Any, to_train: bool = True, whole: bool = False, **checks: Any
+) -> tuple[Any, Any]:
     """Return X and y as `validate_rows` does; with shuffle="blocks" X that is not in memory as `StoredRows`.
 
-    A memmap stays an array where that needs no copy and is as good: to be measured on, or for a GPU.
+    A memmap stays an array where that needs no copy and is as good: to be measured on, or for a GPU; and all is read
+    that shall be `whole`.
 
     Raises
     ------
@@ -62,7 +67,7 @@ def validate_table(estimator: BaseEstimator, X: Any, y: Any, to_train: bool = Tr
     """
     if not is_stored(X):
         return validate_rows(estimator, X, y, **checks)
-    if not isinstance(estimator.shuffle, str):
+    if whole or not isinstance(estimator.shuffle, str):
         return validate_rows(estimator, _whole(estimator, X), y, **checks)
     dtype = dtype_of(X.dtype, checks["dtype"])
     as_it_is = isinstance(X, np.ndarray) and X.dtype == dtype and X.flags.c_contiguous

@@ -1,6 +1,5 @@
 """Rows that are not trained on: held out or passed by the user, and what is measured on them after each epoch."""
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import train_test_split
 from sklearn.utils import column_or_1d
 
-from fastmlp.estimators.gpu import is_on_gpu, to_host, validate_rows, with_numpy_output
+from fastmlp.estimators.gpu import is_on_gpu, to_host, with_numpy_output
 from fastmlp.estimators.inputs import finite, replace_missing, validated_weight
 from fastmlp.estimators.stored import validate_table
 from fastmlp.network import Network
@@ -107,15 +106,16 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
     dtype, sparse = training.X.dtype, issparse(training.X)
     if sparse and is_on_gpu(X_val):
         raise ValueError("X_val is on a GPU, and X is a sparse matrix: copy X_val to the host, or pass X.toarray().")
-    validate = validate_rows if sparse else functools.partial(validate_table, to_train=False)
     with _naming("X_val, y_val"):
         with np.errstate(
             over="ignore", invalid="ignore"
         ):  # what is too large for float32 becomes infinite, and an error
-            X, y = validate(
+            X, y = validate_table(
                 estimator,
                 X_val,
                 y_val,
+                to_train=False,
+                whole=sparse,
                 accept_sparse="csr",
                 multi_output=True,
                 y_numeric=is_regressor(estimator),
