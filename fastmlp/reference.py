@@ -5,7 +5,7 @@ Written to be read. Rows of a batch are rows of a matrix; `activations[l]` is wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,18 +152,29 @@ class Engine:
 
     def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update: Update) -> float:
         """Take one step for each `batch_size` rows of `order`; return the mean loss of a row, each at its own step."""
-        total = 0.0
+        return self.run_parts([order], len(order), batch_size, alpha, update)
+
+    def run_parts(
+        self, parts: Iterable[np.ndarray], n_rows: int, batch_size: int, alpha: float, update: Update
+    ) -> float:
+        """Take an epoch of so many rows whose order comes in parts; between them the loaded arrays may be written to.
+
+        All parts but the last are of whole batches.
+        """
+        total, number = 0.0, 0
         with np.errstate(all="ignore"):
-            self.own_parts = self.augmentation.parts(self.seed, update.step + 1, -(-len(order) // batch_size))
+            self.own_parts = self.augmentation.parts(self.seed, update.step + 1, -(-n_rows // batch_size))
             self.first_step = update.step + 1
-            for number, start in enumerate(range(0, len(order), batch_size)):
-                rows = order[start : start + batch_size]
-                if update.rates is not None:
-                    update = update._replace(constants=(float(update.rates[number]), *update.constants[1:]))
-                loss = self._train_batch(rows, alpha, update, update.step + number + 1)
-                total += loss * len(rows)
-                self.step = update.step + number + 1
-        return total / len(order)
+            for order in parts:
+                for start in range(0, len(order), batch_size):
+                    rows = order[start : start + batch_size]
+                    if update.rates is not None:
+                        update = update._replace(constants=(float(update.rates[number]), *update.constants[1:]))
+                    number += 1
+                    loss = self._train_batch(rows, alpha, update, update.step + number)
+                    total += loss * len(rows)
+                    self.step = update.step + number
+        return total / n_rows
 
     def run_epochs(
         self, shuffle: Shuffle, batch_size: int, alpha: float, update: Update, stopping: Stopping, most: int

@@ -63,6 +63,14 @@ def test_sweep(tmp_path):
     assert bool(plot) == (tmp_path / "sweep.png").exists()
 
 
+def test_stored():
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells how much anonymous memory a process holds")
+    text = run("benchmarks.stored", "--quick", "--mib", "2", "--case", "np.memmap")
+    assert "| np.memmap " in text
+    assert "growth in fit, MiB" in text
+
+
 def test_load():
     threads = resolve_threads(None)
     if threads == 1:

@@ -195,14 +195,13 @@ class Engine:
         control[SEED], numbers[LOSS_SUM] = self.seed, 0.0
         numbers[[ALPHA, WEIGHT_ALPHA]] = (alpha, 0.0) if self.network.scale_alpha else (0.0, alpha)
 
-    def _run(self, n_rows, batch_size, first_step, rates):
-        """Run the first rows in the present order through batches, job by job; returns the sum of the losses.
+    def _run(self, n_rows, batch_size, rates, own_parts):
+        """Run so many rows in the present order through batches, job by job; add their losses to LOSS_SUM.
 
-        rates: the learning rate of each step, or one for all.
+        rates: the learning rate of each step, or one for all; own_parts: of each step, as `Augmentation` says.
         """
         control, numbers = self._control, self._numbers
         control[EPOCHS] = control[SHUFFLES] = 0
-        own_parts = self._augmentation.parts(self.seed, first_step, -(-n_rows // batch_size))
         row = 0
         while row < n_rows:
             wanted, batches, measured = self._next_job()
@@ -214,7 +213,6 @@ class Engine:
             control[FIRST_ROW] = row
             control[LAST_ROW] = row = min(n_rows, row + batches * batch_size)
             self._work(wanted, measured, steps.stop - steps.start, self._no_generator)
-        return numbers[LOSS_SUM]
 
     def _next_job(self):
         """Return (threads, batches, whether its time tells something) of the next job, with the helpers awake."""
@@ -252,11 +250,23 @@ class Engine:
 
         The order may have all loaded rows or some of them.
         """
-        n_rows = len(order)
-        self._set_order(order)
+        return self.run_parts([order], len(order), batch_size, alpha, update)
+
+    def run_parts(self, parts, n_rows: int, batch_size: int, alpha: float, update) -> float:
+        """Take an epoch of so many rows whose order comes in parts, all but the last of whole batches.
+
+        Each part is of places among the rows that were loaded, which may be others when the next one is asked for: then
+        the arrays have been written to. Returns the same as `run_epoch`, and the same bits.
+        """
         self._prepare_update(batch_size, alpha, update)
-        rates = update.constants[0] if update.rates is None else update.rates
-        return self._run(n_rows, batch_size, update.step + 1, rates) / n_rows
+        n_steps, step = -(-n_rows // batch_size), 0
+        own_parts = self._augmentation.parts(self.seed, update.step + 1, n_steps)
+        for order in parts:
+            self._set_order(order)
+            rates = update.constants[0] if update.rates is None else update.rates[step:]
+            self._run(len(order), batch_size, rates, own_parts[step:])
+            step += -(-len(order) // batch_size)
+        return self._numbers[LOSS_SUM] / n_rows
 
     def run_epochs(self, shuffle, batch_size: int, alpha: float, update, stopping, most: int) -> list[float]:
         """Take at least one epoch, in the orders of a `Shuffle`, and `most` at most; return the loss of each.
@@ -306,10 +316,10 @@ class Engine:
         """
         self.set_parameters(*unflatten(flat, self.network.widths))
         rows = np.arange(self._n_rows) if rows is None else rows
-        n_rows = len(rows)
         self._set_order(rows)
-        self._prepare(n_rows, UPDATE_CODES["gradient"], 1, alpha)
-        loss = self._run(n_rows, n_rows, 1, 0.0) / n_rows
+        self._prepare(len(rows), UPDATE_CODES["gradient"], 1, alpha)
+        self._run(len(rows), len(rows), 0.0, np.ones(1))
+        loss = self._numbers[LOSS_SUM] / len(rows)
         return float(loss), flatten(*self._layout.read(self._layout.plan[GRADIENT])).astype(np.float64)
 
     def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:

@@ -59,6 +59,8 @@ def check_distributed(estimator: "DaskMLP", X_val: Any, partial: bool) -> None:
             f"early_stopping=True needs X_val and y_val with {name}, which holds out no rows of the workers: pass "
             "them, or take early_stopping=False."
         )
+    if estimator.shuffle == "blocks":
+        raise ValueError(f"shuffle='blocks' is not for {name}, whose workers have their rows in memory: take True.")
     if estimator.augment:
         raise ValueError(f"augment={estimator.augment} is not for {name}: take augment=None.")
     local = estimator.sync_every != 1

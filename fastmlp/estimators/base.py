@@ -40,6 +40,7 @@ from fastmlp.formulas.schedules import SCHEDULES
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network
 from fastmlp.training import device
+from fastmlp.training.blocks import ReadingEngine, StoredRows, blocks_of
 from fastmlp.training.initialisation import INITIALISATIONS, draw_parameters
 from fastmlp.training.lbfgs import minimise
 from fastmlp.training.optimizers import SGD, Adam, LearningRate
@@ -63,7 +64,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "power_t": [Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "shuffle": ["boolean"],
+        "shuffle": ["boolean", StrOptions({"blocks"})],
         "random_state": ["random_state"],
         "tol": [Interval(Real, 0, None, closed="left")],
         "verbose": ["verbose"],
@@ -110,7 +111,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
-        shuffle: bool = True,
+        shuffle: bool | Literal["blocks"] = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
         verbose: bool | int = False,
@@ -300,7 +301,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha, dropout=dropout)
         dtype = np.dtype(np.float64) if self.solver == "lbfgs" else X.dtype
         check_precision(self, dtype)
-        where = device.CUDA if device.is_rows_on_gpu(X) else self.device
+        where = device.CUDA if device.is_rows_on_gpu(X) else self._device_for(X)
         device.device_of_training(where, activations, change, dtype)  # what is wrong is said before any work
         if continues:
             parameters = self._parameters(X.dtype)
@@ -327,11 +328,12 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             # of the data may not have two rows of a class.
             stratify = None if partial else self._stratify(rows.targets)
             draws = check_random_state(self.random_state) if partial else random_state
-            rows, held_out = split(rows, self.validation_fraction, stratify, draws)
+            rows, held_out = split(rows, self.validation_fraction, stratify, draws, self.shuffle == "blocks")
         validation = None if held_out is None else Validation(self, network, held_out)
         n_rows, dtype = rows.count, rows.X.dtype
         batch_size = clipped_batch_size(self.batch_size, n_rows)
         check_full_batch(self.gradient_tol, batch_size, n_rows)
+        blocks = blocks_of(rows.X, rows.places, n_rows, batch_size) if self.shuffle == "blocks" else None
         schedule = Schedule(
             batch_size,
             self.alpha,
@@ -342,10 +344,17 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             self.verbose,
             self.gradient_tol,
             single_epoch=partial,
+            blocks=blocks,
         )
         optimizer = self._make_optimizer(partial, continues)
-        with self._make_engine(network, dtype) as engine:
-            engine.load(rows.X, rows.targets, rows.weight, augmentation_of(self.augment), rows.index)
+        augmentation = augmentation_of(self.augment)
+        with self._make_engine(network, dtype, self._device_for(rows.X)) as engine:
+            trained = engine
+            if isinstance(rows.X, StoredRows):
+                data = (rows.X, rows.targets, rows.weight, rows.index)
+                trained = ReadingEngine(engine, *data, blocks, batch_size, augmentation)
+            else:
+                engine.load(rows.X, rows.targets, rows.weight, augmentation, rows.index)
             if network.dropout or self.augment:
                 engine.seed = int(random_state.randint(np.iinfo(np.int32).max))
             engine.set_parameters(*parameters)
@@ -355,7 +364,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
                 engine.set_state(optimizer.state.astype(dtype, copy=False))
             validate = None if validation is None else functools.partial(validation.measure, engine)
             (coefs, intercepts), n_iter = train(
-                engine,
+                trained,
                 optimizer,
                 history,
                 schedule,
@@ -392,9 +401,12 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         n_samples_seen = getattr(self, "t_", 0) if continues else 0
         return {"coefs_": coefs, "intercepts_": intercepts, "n_iter_": n_iter, "t_": n_samples_seen, "loss_": loss}
 
-    def _make_engine(self, network: Network, dtype: np.dtype) -> Any:
+    def _device_for(self, X: Any) -> str:
+        return device.CPU if isinstance(X, StoredRows) else self.device
+
+    def _make_engine(self, network: Network, dtype: np.dtype, where: str | None = None) -> Any:
         change = augmentation_of(self.augment).function
-        where = device.device_of_training(self.device, network.activations[:-1], change, dtype)
+        where = device.device_of_training(where or self.device, network.activations[:-1], change, dtype)
         precision = self.precision if dtype == np.float32 else device.PRECISIONS[0]
         return device.make_engine(network, dtype, self.n_threads, device=where, precision=precision)
 

@@ -114,7 +114,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
-        shuffle: bool = True,
+        shuffle: bool | Literal["blocks"] = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
         verbose: bool | int = False,
@@ -212,7 +212,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The features. Sparse input other than CSR is converted to it once.
+            The features. Sparse input other than CSR is converted to it once. For rows beyond the memory see `shuffle`.
         y : {array-like, sparse matrix} of shape (n_samples,) or (n_samples, n_labels)
             The labels: numbers, bools or strings; or an indicator matrix of 0 and 1 if a row can have several; or
             several columns of labels, if a row has one of each.

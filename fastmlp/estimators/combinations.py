@@ -41,6 +41,11 @@ def check_combinations(estimator: BaseEstimator) -> None:
                 f"solver='lbfgs' has no {wrong[0]}, got {wrong[0]}={parameters[wrong[0]]!r}: take a stochastic solver "
                 f"such as 'adam', or leave {wrong[0]} at its default."
             )
+        if isinstance(estimator.shuffle, str):
+            raise ValueError(
+                f"solver='lbfgs' takes all rows at once, got shuffle={estimator.shuffle!r}: take a stochastic solver "
+                "such as 'adam', or shuffle=True."
+            )
     if not callable(learning_rate) and learning_rate in SCHEDULES:
         missing = [name for name in SCHEDULES[learning_rate].needs if parameters[name] is None]
         if missing:

@@ -40,8 +40,21 @@ power_t : float, default=0.5
     The exponent of the schedule "invscaling".
 max_iter : int, default=200
     The most epochs (passes over the data), or iterations of "lbfgs".
-shuffle : bool, default=True
-    Whether the rows are taken in another order in each epoch, by all solvers but "lbfgs".
+shuffle : bool or "blocks", default=True
+    Whether the rows are taken in another order in each epoch, by all solvers but "lbfgs". "blocks": in an order in
+    which a file is read in larger parts. Rows that lie one after another, half a MiB of them, are a block. The blocks
+    are drawn in random order, and the rows of some of them, 32 MiB together, are mixed. What is trained on at a time is
+    from so many places of the file, so rows that are sorted by class are mixed less well than with True.
+
+    With "blocks", `X` may be larger than the memory: a `numpy.memmap`, or an array of Zarr, HDF5, Dask or any other
+    library that has `shape`, `dtype` and slices of rows. It is read block by block, converted and checked as it is
+    read, by another thread while the blocks before are trained on; in memory are twice 32 MiB, or two batches if these
+    are larger. Where `X` has `chunks`, a block is one or more whole chunks, and eight blocks at least are mixed. The
+    results are those of the same rows in memory, bit for bit, if the blocks are the same. `y` and `sample_weight` are
+    in memory, and so are the rows that early stopping holds out. Not for "lbfgs", `missing="indicator"` and
+    device="cuda", which takes only a memmap of the precision of the arithmetic. With True or False such `X` is read
+    whole, up to 1 GiB, and a memmap of the precision of the arithmetic is used where it lies. Predictions read in
+    blocks in any case.
 random_state : int, RandomState instance or None, default=None
     Draws the initial weights, the held-out part of early stopping, and the order of the rows, as scikit-learn draws
     them: the same seed gives the same curve. Pass an int for the same results in each call.

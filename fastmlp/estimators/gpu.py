@@ -82,14 +82,14 @@ def validate_rows(estimator: BaseEstimator, X: Any, y: Any = "no_validation", **
     )
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8 or array.dtype == np.float16:
         raise ValueError(f"X on a GPU must be of float32, float64, integers or bool, got {array.dtype}.")
-    rows = device.on_gpu("rows_of")(array, _dtype_of(array.dtype, checks["dtype"]))
+    rows = device.on_gpu("rows_of")(array, dtype_of(array.dtype, checks["dtype"]))
     wrong = rows.not_finite()
     if wrong is not None:
         check_array(np.full((1, 1), wrong, rows.dtype), estimator=estimator, input_name="X")  # raises
     return (rows, checked[1]) if more else rows
 
 
-def _dtype_of(dtype: np.dtype, wanted: Any) -> np.dtype:
+def dtype_of(dtype: np.dtype, wanted: Any) -> np.dtype:
     """Return what X is converted to, as `check_array` understands the parameter `dtype`."""
     if isinstance(wanted, str) and wanted == "numeric":
         wanted = [np.float64, np.float32]

@@ -85,7 +85,7 @@ def check_gradient(
     estimator._validate_params()
     fitted = hasattr(estimator, "coefs_")
     model = copy.copy(estimator)
-    model.dtype, model.precision, model.warm_start = "float64", "float32", False
+    model.dtype, model.precision, model.warm_start, model.shuffle = "float64", "float32", False, True
     random_state = copy.deepcopy(check_random_state(model.random_state))
     network, parameters, rows = model._prepare(X, y, sample_weight, random_state, partial=fitted, continues=fitted)
     # the loss has no penalty where weights decay apart from it, and none with kinks, which is a step of its own

@@ -15,6 +15,7 @@ from fastmlp.activation import Activation
 from fastmlp.estimators.gpu import validate_rows
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.network import Augmentation
+from fastmlp.training.blocks import StoredRows
 
 MISSING = (None, "zero", "indicator")
 PLAIN_SIZE = 100_000  # up to so many numbers, the short check of `validated_for_prediction` is the faster one
@@ -269,8 +270,8 @@ def learn_missing(estimator: BaseEstimator, X: object, continues: bool) -> None:
 def replace_missing(estimator: BaseEstimator, X: object) -> object:
     """Return validated X with 0 for NaN, and a column for each feature that had NaN when `indicator_` was learnt."""
     indicator = vars(estimator).get("indicator_")
-    if indicator is None and (estimator.missing is None or X.dtype.kind != "f"):
-        return X
+    if indicator is None and (estimator.missing is None or X.dtype.kind != "f" or isinstance(X, StoredRows)):
+        return X  # stored rows are replaced as they are read
     X = X if X.dtype.kind == "f" else X.astype(np.float64)
     was_missing = None if indicator is None else indicator.transform(X)
     nan = np.isnan(X.data if issparse(X) else X)

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.gpu import OUTPUTS, like_input, stays_on_gpu
 from fastmlp.estimators.inputs import MISSING, as_rows, contiguous, hidden_activations, validated_for_prediction
+from fastmlp.estimators.stored import by_blocks, is_stored
 from fastmlp.network import Network
 from fastmlp.training import device
 from fastmlp.training.prediction import errors_of_outputs
@@ -53,6 +54,8 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         If they may `stay`, as an array on the GPU where the parameter `output` asks for one.
         """
+        if is_stored(X):
+            return by_blocks(lambda rows: self._forward(rows, raw), X)
         stays = stays and stays_on_gpu(self, X)
         return device.forward(*self._to_predict(X), self.n_threads, raw, device=self.device, stays=stays)
 
@@ -108,11 +111,14 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         >>> bool(make_pipeline(network, KNeighborsClassifier()).fit(X, y).score(X, y) > 0.95)
         True
         """
+        hidden = by_blocks(self._last_hidden_layer, X) if is_stored(X) else self._last_hidden_layer(X)
+        return like_input(self, X, hidden)
+
+    def _last_hidden_layer(self, X: Any) -> np.ndarray:
         network, coefs, intercepts, rows = self._to_predict(X)
         self._check_hidden_layer("transform")
         stays = stays_on_gpu(self, X)
-        hidden = device.hidden_layer(network, coefs, intercepts, rows, self.n_threads, device=self.device, stays=stays)
-        return like_input(self, X, hidden)
+        return device.hidden_layer(network, coefs, intercepts, rows, self.n_threads, device=self.device, stays=stays)
 
     def _check_hidden_layer(self, method: str) -> None:
         if len(self.coefs_) == 1:
@@ -123,6 +129,8 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _input_gradient(self, X: Any, choose: Callable) -> np.ndarray:
         """Return the gradient of an output; choose(predict): its column and its factor, for all rows or each."""
+        if is_stored(X):
+            return by_blocks(lambda rows: self._input_gradient(rows, choose), X)
         network, coefs, intercepts, rows = self._to_predict(X)
         columns, factors = choose(
             lambda: device.forward(network, coefs, intercepts, rows, self.n_threads, device=self.device)

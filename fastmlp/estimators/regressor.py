@@ -97,7 +97,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
-        shuffle: bool = True,
+        shuffle: bool | Literal["blocks"] = True,
         random_state: int | np.random.RandomState | None = None,
         tol: float = 1e-4,
         verbose: bool | int = False,
@@ -194,7 +194,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            The features. Sparse input other than CSR is converted to it once.
+            The features. Sparse input other than CSR is converted to it once. For rows beyond the memory see `shuffle`.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             The targets.
         sample_weight : array-like of shape (n_samples,) or None, default=None

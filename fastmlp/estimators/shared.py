@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import _check_feature_names, validate_data
 
-from fastmlp.estimators.gpu import validate_rows
+from fastmlp.estimators.stored import validate_table
 
 
 class SharedRows:
@@ -64,7 +64,7 @@ def rows_of(table: Any, index: np.ndarray | None) -> Any:
 def validate_part(
     estimator: BaseEstimator, X: Any, y: Any, reset: bool, **checks: Any
 ) -> tuple[Any, Any, np.ndarray | None]:
-    """Return X and y as `validate_rows` does, and which rows of X they are, or None if they are all.
+    """Return X and y as `validate_table` does, and which rows of X they are, or None if they are all.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def validate_part(
         If they are not what they must be.
     """
     if not isinstance(X, Part):
-        return (*validate_rows(estimator, X, y, reset=reset, **checks), None)
+        return (*validate_table(estimator, X, y, reset=reset, **checks), None)
     of_y = {name: checks.pop(name) for name in ("multi_output", "y_numeric")}
     whole = None if estimator.missing is not None else X.whole.validated(checks)
     if whole is None:  # these rows may be as they must be, or the error is theirs

@@ -12,16 +12,19 @@ from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.model_selection import train_test_split
 from sklearn.utils import column_or_1d
 
-from fastmlp.estimators.gpu import is_on_gpu, to_host, validate_rows, with_numpy_output
+from fastmlp.estimators.gpu import is_on_gpu, to_host, with_numpy_output
 from fastmlp.estimators.inputs import finite, replace_missing, validated_weight
+from fastmlp.estimators.stored import validate_table
 from fastmlp.network import Network
+from fastmlp.training.blocks import StoredRows
 from fastmlp.training.validation import Measured
 
 
 class Rows(NamedTuple):
     """Validated rows: X and y as scikit-learn returns them, targets and weight (or None) as an engine takes them.
 
-    With `index`, they are those rows of X, in its order; y, targets and weight have no others.
+    With `index`, they are those rows of X, in its order; y, targets and weight have no others. `places` are theirs
+    among the rows that were passed to `fit`, if they are a part of these.
     """
 
     X: Any
@@ -29,6 +32,7 @@ class Rows(NamedTuple):
     targets: np.ndarray
     weight: np.ndarray | None
     index: np.ndarray | None = None
+    places: np.ndarray | None = None
 
     @property
     def count(self) -> int:
@@ -39,7 +43,7 @@ class Rows(NamedTuple):
         """Return some of the rows, of the same X."""
         weight = None if self.weight is None else self.weight[places]
         index = places if self.index is None else self.index[places]
-        return Rows(self.X, self.y[places], self.targets[places], weight, index)
+        return Rows(self.X, self.y[places], self.targets[places], weight, index, places)
 
     def copy(self) -> "Rows":
         """Return the rows with an X that has no others."""
@@ -91,8 +95,8 @@ def _columns(y: Any) -> int:
     return 1 if y.ndim == 1 else y.shape[1]
 
 
-def known_rows(estimator: BaseEstimator, X: Any, y: Any, dtype: np.dtype) -> tuple[Any, Any]:
-    """Return X and y of further rows, checked like those trained on.
+def known_rows(estimator: BaseEstimator, X: Any, y: Any, dtype: np.dtype, whole: bool = True) -> tuple[Any, Any]:
+    """Return X and y of further rows, checked like those trained on; `whole` as for `validate_table`.
 
     Raises
     ------
@@ -101,10 +105,12 @@ def known_rows(estimator: BaseEstimator, X: Any, y: Any, dtype: np.dtype) -> tup
     """
     # what is too large for float32 becomes infinite, and an error
     with np.errstate(over="ignore", invalid="ignore"):
-        X, y = validate_rows(
+        X, y = validate_table(
             estimator,
             X,
             y,
+            to_train=False,
+            whole=whole,
             accept_sparse="csr",
             multi_output=True,
             y_numeric=is_regressor(estimator),
@@ -128,7 +134,7 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
     if sparse and is_on_gpu(X_val):
         raise ValueError("X_val is on a GPU, and X is a sparse matrix: copy X_val to the host, or pass X.toarray().")
     with _naming("X_val, y_val"):
-        X, y = known_rows(estimator, X_val, y_val, dtype)
+        X, y = known_rows(estimator, X_val, y_val, dtype, whole=sparse)
         if _columns(y) != _columns(training.y):
             raise ValueError(f"y_val has {_columns(y)} columns, y has {_columns(training.y)}.")
         if y.ndim == 2 and y.shape[1] == 1:
@@ -146,9 +152,13 @@ def validated_rows(estimator: BaseEstimator, X_val: Any, y_val: Any, sample_weig
 
 
 def split(
-    rows: Rows, fraction: float, stratify: np.ndarray | None, random_state: np.random.RandomState
+    rows: Rows,
+    fraction: float,
+    stratify: np.ndarray | None,
+    random_state: np.random.RandomState,
+    in_blocks: bool = False,
 ) -> tuple[Rows, Rows]:
-    """Return the rows to train on and a fraction of them that is held out.
+    """Return the rows to train on and a fraction of them that is held out; of blocks, the former stay as they lie.
 
     Raises
     ------
@@ -158,6 +168,8 @@ def split(
     training, held_out = train_test_split(
         np.arange(rows.count), random_state=random_state, test_size=fraction, stratify=stratify
     )
+    if in_blocks:
+        training.sort()
     if held_out.size < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' or the size of your dataset, or pass "
@@ -252,7 +264,7 @@ class Validation:
         """
         loss, output = float("nan"), None
         if finite:
-            output = engine.forward(self.rows.X)
+            output = self._forward(engine)
             loss = engine.mean_loss(output, self.rows.targets, self.rows.weight)
             finite = bool(np.isfinite(output).all())
         copy = self._copy(engine) if finite and any(map(callable, self.scorers.values())) else None
@@ -271,6 +283,12 @@ class Validation:
                 scores[name] = self._call(name, scorer, copy, epoch)
         numbers = {f"validation_{name}": score for name, score in scores.items()} | {"validation_loss": loss}
         return Measured(next(iter(scores.values())), numbers)
+
+    def _forward(self, engine: Any) -> np.ndarray:
+        X = self.rows.X
+        if isinstance(X, StoredRows):
+            return np.concatenate([engine.forward(part) for _, part in X.parts()])
+        return engine.forward(X)
 
     def _call(self, name: str, scorer: Callable, copy: BaseEstimator, epoch: int) -> float:
         weighted = self.rows.weight is not None and _takes_weight(scorer)

@@ -15,6 +15,7 @@ from fastmlp.cpu.program import FULL_PROGRAM, code_of
 from fastmlp.cpu.saliency import hidden_layer as _hidden_layer
 from fastmlp.cpu.saliency import input_gradient as _input_gradient
 from fastmlp.network import Network
+from fastmlp.training.blocks import StoredRows
 
 _here = threading.local()  # `lockstep`: what trains the networks of this thread
 
@@ -107,8 +108,8 @@ def _device_of_prediction(device: str, network: Network, X: object) -> str:
 
 
 def is_rows_on_gpu(X: object) -> bool:
-    """Return whether validated rows are on a GPU: neither an array nor sparse, but `fastmlp.cuda.rows.DeviceRows`."""
-    return not isinstance(X, np.ndarray) and not issparse(X)
+    """Return whether validated rows are on a GPU: none of the host's, but `fastmlp.cuda.rows.DeviceRows`."""
+    return not isinstance(X, np.ndarray | StoredRows) and not issparse(X)
 
 
 def on_gpu(name: str) -> Callable:

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp.formulas.progress import compare_loss
 from fastmlp.training.callbacks import Epoch, call
 from fastmlp.training.optimizers import SGD, Adam
-from fastmlp.training.shuffle import Shuffle
+from fastmlp.training.shuffle import Blocks, Shuffle
 from fastmlp.training.validation import Measured, append_epoch
 from fastmlp.training.warm_state import forget_state
 
@@ -29,18 +29,20 @@ class Schedule:
     """How long to train and when to stop; names and meanings are the estimators'.
 
     With `gradient_tol`, training ends when the norm of an epoch's last gradient is at most that, and not by the loss.
-    `single_epoch` is set for partial_fit: one epoch and no complaint that it did not converge.
+    `single_epoch` is set for partial_fit: one epoch and no complaint that it did not converge. `blocks` are those of
+    shuffle="blocks".
     """
 
     batch_size: int
     alpha: float
     max_iter: int
-    shuffle: bool
+    shuffle: bool | str
     tol: float
     n_iter_no_change: float
     verbose: bool | int
     gradient_tol: float | None = None
     single_epoch: bool = False
+    blocks: Blocks | None = None
 
 
 class Stopping(NamedTuple):
@@ -197,7 +199,7 @@ def train(
             patience -= 1  # calls; an epoch more in `fit`, as in scikit-learn
             if history.no_improvement_count > patience:  # the last fit stopped, and kept its best weights
                 history.no_improvement_count = 0
-    shuffle = Shuffle(n_samples, random_state if schedule.shuffle else None)
+    shuffle = Shuffle(n_samples, random_state if schedule.shuffle else None, schedule.blocks)
     n_steps = -(-n_samples // schedule.batch_size)
     # whether nothing has to be done, said or known after each epoch
     alone = validate is None and not (schedule.verbose or schedule.single_epoch) and schedule.gradient_tol is None
