@@ -128,7 +128,7 @@ class Shard:
 
     def __sizeof__(self) -> int:
         """Return the bytes, as Dask plans with them."""
-        X, _, targets, weight, _ = self.rows
+        X, targets, weight = self.rows.X, self.rows.targets, self.rows.weight
         X = X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
         return X + targets.nbytes + (0 if weight is None else weight.nbytes)
 
