@@ -50,18 +50,20 @@ CLOSE = {"rtol": 1e-10, "atol": 1e-13}
 @pytest.fixture(scope="module")
 def client():
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 10}),
-        LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, processes=True) as cluster,
+        LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster,
         Client(cluster) as client,
     ):
         yield client
 
 
 @pytest.fixture
-def workers(client):
-    """Have all workers there, also after a test that killed one."""
-    client.wait_for_workers(WORKERS, timeout=60)
-    return client
+def doomed():
+    """Give a client of a cluster of two workers that may be killed."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
 
 
 def cut(values, chunks=ROWS // WORKERS):
@@ -99,7 +101,7 @@ def same_fit(ours, theirs):
     ids=lambda more: "-".join(map(str, more.values())),
 )
 @pytest.mark.parametrize("kind", ["classifier", "regressor", "weighted"])
-def test_synchronous_training_is_that_of_one_machine(workers, monkeypatch, kind, more):
+def test_synchronous_training_is_that_of_one_machine(client, monkeypatch, kind, more):
     distributed_type, plain, y = {
         "classifier": (DaskMLPClassifier, MLPClassifier, labels),
         "regressor": (DaskMLPRegressor, MLPRegressor, numbers),
@@ -208,7 +210,7 @@ class OneMachine:
 )
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 @pytest.mark.parametrize("chunks", [ROWS // WORKERS, (100, 33, 227)], ids=str)
-def test_rounds_of_shuffled_rows(workers, options, lengths, solver, chunks):
+def test_rounds_of_shuffled_rows(client, options, lengths, solver, chunks):
     sizes = [chunks] * WORKERS if isinstance(chunks, int) else list(chunks)
     oracle = OneMachine(sizes, solver, shuffle=True)
     oracle.run(lengths)
@@ -217,7 +219,7 @@ def test_rounds_of_shuffled_rows(workers, options, lengths, solver, chunks):
     oracle.same_as(model)
 
 
-def test_partial_fit_and_warm_start_go_on(workers):
+def test_partial_fit_and_warm_start_go_on(client):
     settings = SETTINGS | {"shuffle": False, "sync_every": 3}
     whole = DaskMLPClassifier(**settings | {"max_iter": 2}).fit(cut(X), cut(labels))
     parts = DaskMLPClassifier(**settings)
@@ -229,7 +231,7 @@ def test_partial_fit_and_warm_start_go_on(workers):
     same_fit(warm, whole)
 
 
-def test_early_stopping_by_validation_rows(workers, monkeypatch):
+def test_early_stopping_by_validation_rows(client, monkeypatch):
     more = {"early_stopping": True, "shuffle": False, "n_iter_no_change": 2, "max_iter": 8, "tol": 0.05}
     order = order_of_one_machine(ROWS, 60, WORKERS)
     X_val, y_val = X[::5] + 0.1, labels[::5]
@@ -241,7 +243,7 @@ def test_early_stopping_by_validation_rows(workers, monkeypatch):
     np.testing.assert_allclose(ours.validation_loss_curve_, theirs.validation_loss_curve_)
 
 
-def test_dropout_differs_between_shards_and_is_reproducible(workers):
+def test_dropout_differs_between_shards_and_is_reproducible(client):
     twice = [np.vstack([X[:120]] * 3), np.tile(labels[:120], 3)]  # the same rows on each worker
     settings = SETTINGS | {"hidden_layer_sizes": (16,), "dropout": 0.5, "shuffle": False, "max_iter": 1}
     curves = {}
@@ -256,7 +258,7 @@ def test_dropout_differs_between_shards_and_is_reproducible(workers):
 # What is made of the data
 
 
-def test_class_weight_balanced(workers, monkeypatch):
+def test_class_weight_balanced(client, monkeypatch):
     settings = SETTINGS | {"class_weight": "balanced", "shuffle": False}
     ours = DaskMLPClassifier(**settings).fit(cut(X), cut(labels))
     order = order_of_one_machine(ROWS, 60, WORKERS)
@@ -264,7 +266,7 @@ def test_class_weight_balanced(workers, monkeypatch):
     same_fit(ours, MLPClassifier(**settings).fit(X[order], labels[order]))
 
 
-def test_classes_missing_from_partitions_and_empty_partitions(workers):
+def test_classes_missing_from_partitions_and_empty_partitions(client):
     order = np.argsort(labels, kind="stable")
     words = np.array(["blue", "green", "red"])[labels[order]]
     chunks = (0, 100, 0, 0, 160, 100)
@@ -277,7 +279,7 @@ def test_classes_missing_from_partitions_and_empty_partitions(workers):
     np.testing.assert_array_equal(computed, model.to_local().predict(X))
 
 
-def test_unknown_chunk_sizes(workers):
+def test_unknown_chunk_sizes(client):
     everything = np.ones(ROWS, bool)
     known = DaskMLPRegressor(**SETTINGS).fit(cut(X), cut(numbers))
     dX, dy = cut(X)[cut(everything)], cut(numbers)[cut(everything)]
@@ -287,7 +289,7 @@ def test_unknown_chunk_sizes(workers):
     np.testing.assert_array_equal(model.predict(dX).compute(), known.predict(X))
 
 
-def test_partitions_of_other_types_get_one(workers):
+def test_partitions_of_other_types_get_one(client):
     parts = [X[:120].astype(np.float32), X[120:240], X[240:].astype(np.int64)]
     mixed = da.concatenate([da.from_array(part.astype(np.float64)) for part in parts])
     mixed = mixed.map_blocks(lambda block, block_id: block.astype(["f4", "f8", "i8"][block_id[0]]), dtype=np.float64)
@@ -298,7 +300,7 @@ def test_partitions_of_other_types_get_one(workers):
     assert single.predict(cut(X.astype(np.float32))).compute().dtype == np.float32
 
 
-def test_arrays_cut_otherwise_and_sparse_blocks(workers):
+def test_arrays_cut_otherwise_and_sparse_blocks(client):
     model = DaskMLPRegressor(**SETTINGS).fit(cut(X), cut(numbers))
     columns = da.from_array(X, chunks=(120, 3))
     cut_otherwise = DaskMLPRegressor(**SETTINGS).fit(columns, cut(numbers, 90))
@@ -309,7 +311,7 @@ def test_arrays_cut_otherwise_and_sparse_blocks(workers):
     np.testing.assert_allclose(by_sparse.loss_curve_, model.loss_curve_)
 
 
-def test_data_frames(workers):
+def test_data_frames(client):
     frame = pd.DataFrame(X, columns=list("abcd")).assign(y=labels)
     ddf = dd.from_pandas(frame, npartitions=4)
     model = DaskMLPClassifier(**SETTINGS).fit(ddf[list("abcd")], ddf["y"])
@@ -324,16 +326,16 @@ def test_data_frames(workers):
     assert DaskMLPClassifier(**SETTINGS).fit(persisted, ddf["y"].persist()).n_features_in_ == 4
 
 
-def test_rows_that_were_persisted_stay_where_they_are(workers):
-    addresses = sorted(workers.nthreads())
+def test_rows_that_were_persisted_stay_where_they_are(client):
+    addresses = sorted(client.nthreads())
     wanted = [addresses[i] for i in (2, 0, 2, 1)]
     parts = [
-        workers.submit(lambda block: block, X[i * 90 : (i + 1) * 90], workers=[address], pure=False)
+        client.submit(lambda block: block, X[i * 90 : (i + 1) * 90], workers=[address], pure=False)
         for i, address in enumerate(wanted)
     ]
     dX = da.concatenate([da.from_delayed(dask.delayed(part), (90, 4), dtype=float) for part in parts]).persist()
     distributed.wait(dX)
-    before = [next(iter(place)) for place in workers.who_has(dX).values()]
+    before = [next(iter(place)) for place in client.who_has(dX).values()]
     placed = {}
 
     def note(self, delayed, address):
@@ -348,7 +350,7 @@ def test_rows_that_were_persisted_stay_where_they_are(workers):
     assert set(placed) == set(before)
 
 
-def test_missing_features(workers, monkeypatch):
+def test_missing_features(client, monkeypatch):
     holes = X.copy()
     holes[200, 1] = holes[3, 2] = np.nan
     settings = SETTINGS | {"missing": "indicator", "shuffle": False}
@@ -358,7 +360,7 @@ def test_missing_features(workers, monkeypatch):
     same_fit(ours, MLPRegressor(**settings).fit(holes[order], numbers[order]))
 
 
-def test_scores(workers):
+def test_scores(client):
     several = np.column_stack([numbers, X[:, 0], np.ones(ROWS)])
     model = DaskMLPRegressor(**SETTINGS).fit(cut(X), cut(several))
     assert model.score(cut(X), cut(several)) == pytest.approx(model.to_local().score(X, several), rel=1e-12)
@@ -407,25 +409,26 @@ def killing(monkeypatch, client, at):
 
 
 @pytest.mark.parametrize(("at", "every"), [(1, "epoch"), (5, 1)])
-def test_a_worker_that_dies(workers, monkeypatch, at, every):
-    settings = SETTINGS | {"sync_every": every}
+def test_a_worker_that_dies(doomed, monkeypatch, at, every):
+    settings = SETTINGS | {"sync_every": every, "client": doomed, "timeout": 120}
     undisturbed = DaskMLPClassifier(**settings).fit(cut(X, 60), cut(labels, 60))
-    killed = killing(monkeypatch, workers, at)
-    model = DaskMLPClassifier(**settings, timeout=120).fit(cut(X, 60), cut(labels, 60))
+    killed = killing(monkeypatch, doomed, at)
+    model = DaskMLPClassifier(**settings).fit(cut(X, 60), cut(labels, 60))
     assert len(killed) == 1
-    assert killed[0] not in workers.run(os.getpid).values()
+    assert killed[0] not in doomed.run(os.getpid).values()
     assert model.loss_curve_ == undisturbed.loss_curve_
     np.testing.assert_array_equal(model.coefs_[0], undisturbed.coefs_[0])
 
 
-def test_a_new_worker_takes_rows_over(workers, monkeypatch):
-    settings = SETTINGS | {"max_iter": 6, "sync_every": "epoch"}
+def test_a_new_worker_takes_rows_over(doomed, monkeypatch):
+    settings = SETTINGS | {"max_iter": 6, "sync_every": "epoch", "client": doomed, "timeout": 120}
     undisturbed = DaskMLPRegressor(**settings).fit(cut(X), cut(numbers))
-    before, homes = set(workers.nthreads()), []
+    before, homes = set(doomed.nthreads()), []
 
     def spread(self):
-        if len(homes) == 3:  # the worker died two epochs ago
-            workers.wait_for_workers(WORKERS, timeout=60)
+        if len(homes) == 3:  # a worker died two epochs ago
+            doomed.cluster.scale(3)
+            doomed.wait_for_workers(2, timeout=120)
         original(self)
         self.cluster.wait([shard.future for shard in self.shards], "moving")
         homes.append(self.cluster.homes([shard.future for shard in self.shards]))
@@ -433,26 +436,25 @@ def test_a_new_worker_takes_rows_over(workers, monkeypatch):
     original = Engine._spread
     monkeypatch.setattr(Engine, "_spread", spread)
     monkeypatch.setattr("fastmlp.dask.engine.LOOK_AFTER", 0.0)
-    killing(monkeypatch, workers, 4)
+    killing(monkeypatch, doomed, 4)
     model = DaskMLPRegressor(**settings).fit(cut(X), cut(numbers))
     assert model.loss_curve_ == undisturbed.loss_curve_
-    assert len(set(homes[-1])) == WORKERS
+    assert len(set(homes[-1])) == 2
     assert len(set(homes[-1]) - before) == 1
 
 
-def test_rows_that_cannot_be_computed_again(workers, monkeypatch):
-    places = sorted(workers.nthreads())
-    parts = workers.scatter([X[:180], X[180:]], workers=places[:1])
+def test_rows_that_cannot_be_computed_again(doomed, monkeypatch):
+    parts = doomed.scatter([X[:180], X[180:]], workers=[min(doomed.nthreads())])
     dX = da.concatenate([da.from_delayed(dask.delayed(part), (180, 4), dtype=float) for part in parts])
-    model = DaskMLPRegressor(**SETTINGS, timeout=60)
-    killing(monkeypatch, workers, 5)
+    model = DaskMLPRegressor(**SETTINGS, timeout=60, client=doomed)
+    killing(monkeypatch, doomed, 5)
     with pytest.raises(RuntimeError, match="cannot be computed again"):
         model.fit(dX, cut(numbers, 180))
     assert not hasattr(model, "coefs_")
 
 
-def test_a_wait_ends(workers):
-    event = Event("never set in the fit", client=workers)
+def test_a_wait_ends(client):
+    event = Event("never set in the fit", client=client)
 
     def blocked(block):
         Event("never set in the fit").wait()
@@ -492,7 +494,7 @@ go_on.__name__ = "rate"
 
 
 @pytest.mark.parametrize("options", [{}, {"sync_every": 4, "solver": "sgd"}], ids=str)
-def test_checkpoint(workers, tmp_path, options):
+def test_checkpoint(client, tmp_path, options):
     file = tmp_path / "fit"
     settings = SETTINGS | options | {"max_iter": 5}
     whole = DaskMLPClassifier(**settings, learning_rate=go_on).fit(cut(X), cut(labels))
@@ -513,7 +515,7 @@ def test_checkpoint(workers, tmp_path, options):
         DaskMLPClassifier(**settings, checkpoint=file).fit(cut(X), cut(labels))
 
 
-def test_a_scheduler_that_dies(workers, tmp_path):
+def test_a_scheduler_that_dies(client, tmp_path):
     file, address_file = tmp_path / "fit", tmp_path / "scheduler.json"
     common = ["--no-dashboard", "--scheduler-file", str(address_file)]
     commands = {"scheduler": ["--port", "0"], "worker": ["--nthreads", "1", "--no-nanny"]}
@@ -590,7 +592,7 @@ def fit(X, y, weight=None, estimator=DaskMLPRegressor, **more):
         ),
     ],
 )
-def test_bad_data(workers, arguments, kind, message):
+def test_bad_data(client, arguments, kind, message):
     with pytest.raises(kind, match=message):
         fit(*arguments())
 
@@ -609,7 +611,7 @@ def frames_with_another_order():
     return dd.from_delayed([dask.delayed(frame) for frame in frames], meta=frames[0][:0], verify_meta=False)
 
 
-def test_fractions_are_no_labels(workers):
+def test_fractions_are_no_labels(client):
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         fit(cut(X), cut(numbers), estimator=DaskMLPClassifier)
     with pytest.raises(ValueError, match="loss='poisson' needs y >= 0"):
@@ -633,12 +635,12 @@ def test_fractions_are_no_labels(workers):
     ],
     ids=str,
 )
-def test_bad_parameters(workers, parameters, message):
+def test_bad_parameters(client, parameters, message):
     with pytest.raises(ValueError, match=message):
         fit(cut(X), cut(numbers), **parameters)
 
 
-def test_full_batch_until_the_gradient_is_small(workers):
+def test_full_batch_until_the_gradient_is_small(client):
     model = fit(cut(X), cut(numbers), batch_size="full", gradient_tol=1e3)
     assert model.n_iter_ == 1
 
@@ -679,21 +681,21 @@ def test_parameters_are_those_of_the_plain_estimator_and_its_own(ours, plain):
         ours(unknown=1)
 
 
-def test_client_to_local_clone_and_pickle(workers):
-    model = DaskMLPClassifier(**SETTINGS, client=workers, alpha=0.2)
+def test_client_to_local_clone_and_pickle(client):
+    model = DaskMLPClassifier(**SETTINGS, client=client, alpha=0.2)
     with pytest.raises(NotFittedError, match="no client_ before the first fit"):
         model.client_  # noqa: B018
     with pytest.raises(NotFittedError):
         model.predict(cut(X))
     model.fit(cut(X), cut(labels))
-    assert model.client_ is workers
+    assert model.client_ is client
     copy = clone(model)
-    assert copy.client is workers
+    assert copy.client is client
     assert copy.alpha == 0.2
     assert not hasattr(copy, "coefs_")
     read = pickle.loads(pickle.dumps(model))
     assert read.client is None
-    assert model.client is workers
+    assert model.client is client
     np.testing.assert_array_equal(read.predict(X), model.predict(X))
     local = model.to_local()
     assert type(local) is MLPClassifier
@@ -705,7 +707,7 @@ def test_client_to_local_clone_and_pickle(workers):
     assert hasattr(hinge, "decision_function")
 
 
-def test_an_error_leaves_the_estimator_as_it_was(workers):
+def test_an_error_leaves_the_estimator_as_it_was(client):
     model = DaskMLPRegressor(**SETTINGS).fit(cut(X), cut(numbers))
     before = dict(vars(model))
     with pytest.raises(ValueError, match="contains NaN"):
@@ -713,14 +715,14 @@ def test_an_error_leaves_the_estimator_as_it_was(workers):
     assert vars(model) == before
 
 
-def test_nothing_stays_on_the_workers(workers):
+def test_nothing_stays_on_the_workers(client):
     DaskMLPRegressor(**SETTINGS).fit(cut(X), cut(numbers))
     with pytest.raises(Stop) as error:  # its traceback holds what the fit had
         DaskMLPRegressor(**SETTINGS, learning_rate=failing(6, stop)).fit(cut(X), cut(numbers))
     deadline = time.monotonic() + 30
-    while any(workers.has_what().values()) and time.monotonic() < deadline:
+    while any(client.has_what().values()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(workers.has_what().values()), error
+    assert not any(client.has_what().values()), error
 
 
 # The simulation

@@ -505,7 +505,7 @@ class DaskMLPClassifier(DaskMLP, MLPClassifier):
     >>> from fastmlp.dask import DaskMLPClassifier
     >>> X = da.random.default_rng(0).normal(size=(1000, 5), chunks=(250, 5))
     >>> y = (X[:, 0] > 0).astype(int)
-    >>> with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+    >>> with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
     ...     model = DaskMLPClassifier(learning_rate_init=0.01, tol=1.0, n_iter_no_change=20, random_state=0)
     ...     accuracy = model.fit(X, y).score(X, y)
     >>> accuracy > 0.9
@@ -598,7 +598,7 @@ class DaskMLPRegressor(DaskMLP, MLPRegressor):
     >>> from fastmlp.dask import DaskMLPRegressor
     >>> X = da.random.default_rng(0).normal(size=(1000, 3), chunks=(250, 3))
     >>> y = X[:, 0] - X[:, 1]
-    >>> with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+    >>> with Client(processes=False, n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
     ...     model = DaskMLPRegressor(tol=1.0, n_iter_no_change=60, sync_every="epoch", random_state=0, client=client)
     ...     score = model.fit(X, y).score(X, y)
     >>> score > 0.9

@@ -196,7 +196,7 @@ def measure(widths: Sequence[int], rows: int, bandwidth: float, latency: float) 
         task(shard, flat, *([moments] if task is steps_of else []), job)
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
         ) as cluster,
         Client(cluster) as client,
     ):
