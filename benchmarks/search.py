@@ -83,8 +83,33 @@ def measure_grid(batch: int, epochs: int, repeats: int, quick: bool, only: list[
     if "scikit-learn of fastmlp" in scores and "fastmlp" in scores:
         np.testing.assert_array_equal(scores["scikit-learn of fastmlp"], scores["fastmlp"])
     fits = 5 * len(next(iter(scores.values())))
-    best = {name: float(values.max()) for name, values in scores.items()}
-    return {"batch": batch, "fits": fits, "seconds": {k: summarise(v) for k, v in times.items()}, "best": best}
+    return {
+        "batch": batch,
+        "fits": fits,
+        "seconds": {name: summarise(values) for name, values in times.items()},
+        "first": measure_first(batch, epochs, repeats, quick, only),
+        "best": {name: float(values.max()) for name, values in scores.items()},
+    }
+
+
+def first_seconds(name: str, batch: int, epochs: int, quick: bool) -> float:
+    """Return seconds of the first search in this process: workers start, code is read from the cache."""
+    X, y, grid = problem(quick)
+    (one,) = searches(batch, epochs, grid, [name]).values()
+    return seconds(partial(quietly, partial(one.fit, X, y)))
+
+
+def measure_first(batch: int, epochs: int, repeats: int, quick: bool, only: list[str] | None) -> dict:
+    """Return seconds of the first search of a fresh process, for searches of our estimator."""
+
+    def run(name: str) -> float:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            return process.submit(first_seconds, name, batch, epochs, quick).result()
+
+    names = [name for name in ("scikit-learn of fastmlp", "fastmlp") if only is None or name in only]
+    return {
+        name: summarise(values) for name, values in interleave({n: partial(run, n) for n in names}, repeats).items()
+    }
 
 
 def peak_of(search: bool, epochs: int, quick: bool) -> int | None:
@@ -190,6 +215,16 @@ def format_report(report: dict) -> str:
         rows.append(cells)
     ratios = ["scikit-learn / fastmlp", "scikit-learn of fastmlp / fastmlp"]
     lines += [format_table(["batch", "fits", *(f"{name}, s" for name in names), *ratios], rows), ""]
+    rows = []
+    for grid in report["grids"]:
+        times = grid["first"]
+        both = [times[name]["median"] for name in times]
+        ratio = f"{both[0] / both[1]:.2f} ({GOALS[grid['batch']][1]:g})" if len(both) == 2 else ""
+        rows.append([str(grid["batch"]), *map(format_spread, times.values()), ratio])
+    if rows[0][1:-1]:
+        lines += ["The first search of a process, whose workers have to start:", ""]
+        columns = [f"{name}, s" for name in report["grids"][0]["first"]]
+        lines += [format_table(["batch", *columns, ratios[1]], rows), ""]
     fit, search = report["memory"]["fit"], report["memory"]["search"]
     if fit is not None:
         lines.append(
