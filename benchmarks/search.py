@@ -9,6 +9,8 @@ import argparse
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -21,7 +23,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 
 import fastmlp
-from benchmarks.common import format_machine, format_spread, format_table, interleave, machine, seconds, summarise
+from benchmarks.common import ROOT, format_machine, format_spread, format_table, interleave, machine, seconds, summarise
 from benchmarks.peers import peak_bytes
 from fastmlp import model_selection
 from fastmlp.cpu import engine
@@ -103,8 +105,12 @@ def measure_first(batch: int, epochs: int, repeats: int, quick: bool, only: list
     """Return seconds of the first search of a fresh process, for searches of our estimator."""
 
     def run(name: str) -> float:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            return process.submit(first_seconds, name, batch, epochs, quick).result()
+        # no pool of processes: one of its that has used loky ends only when loky's workers do, minutes later
+        code = (
+            f"from benchmarks.search import first_seconds; print(first_seconds({name!r}, {batch}, {epochs}, {quick}))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        return float(done.stdout.split()[-1])
 
     names = [name for name in ("scikit-learn of fastmlp", "fastmlp") if only is None or name in only]
     return {
