@@ -17,8 +17,6 @@ from fastmlp.estimators.shared import SharedRows, rows_of
 from fastmlp.training.device import fit_in_step, trains_on_gpu
 from fastmlp.workers import Workers
 
-MOST_IN_STEP = 1024  # fits at once on a GPU, each of which has a thread of this process
-
 
 def cost_of(estimator: BaseMLP, shape: tuple[int, ...], parameters: dict[str, Any] | None = None) -> float:
     """Return how long a fit of X of this shape takes beside others, as far as its parameters, or others, tell."""
@@ -117,16 +115,15 @@ def fit_many(
     for place, one in enumerate(estimators):
         owner = one.random_state if isinstance(one.random_state, np.random.RandomState) else one
         groups.setdefault(id(owner), []).append(place)
-    on_gpu = [places for places in groups.values() if any(trains_on_gpu(estimators[place].device) for place in places)]
     if is_on_gpu(X):  # what checks such rows is not for threads
         for places in groups.values():
             fit(places)
         return errors
-    for first in range(0, len(on_gpu), MOST_IN_STEP):
-        fit_in_step([functools.partial(fit, places) for places in on_gpu[first : first + MOST_IN_STEP]])
-    _fit_in_threads(
-        [places for places in groups.values() if places not in on_gpu], fit, cost, resolve_threads(n_threads)
-    )
+    on_gpu, on_cpu = [], []
+    for places in groups.values():
+        (on_gpu if any(trains_on_gpu(estimators[place].device) for place in places) else on_cpu).append(places)
+    fit_in_step([functools.partial(fit, places) for places in on_gpu])
+    _fit_in_threads(on_cpu, fit, cost, resolve_threads(n_threads))
     return errors
 
 

@@ -26,9 +26,10 @@ from sklearn.pipeline import Pipeline
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.estimators.shared import Part, SharedRows, rows_of
-from fastmlp.many import MOST_IN_STEP, cost_of
+from fastmlp.futures import complete
+from fastmlp.many import cost_of
 from fastmlp.training.device import fit_in_step, trains_on_gpu
-from fastmlp.workers import Workers, complete
+from fastmlp.workers import Workers
 
 __all__ = ["GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV"]
 
@@ -186,8 +187,7 @@ class _Backend(ParallelBackendBase):
     def retrieval_context(self) -> Iterator[None]:
         """Note that all tasks are there; do those that train on a GPU, which are done at once."""
         self._prefixes.all_there()
-        for first in range(0, len(self._on_gpu), MOST_IN_STEP):
-            fit_in_step(self._on_gpu[first : first + MOST_IN_STEP])
+        fit_in_step(self._on_gpu)
         yield
 
     def submit(self, func: Callable, callback: Callable | None = None) -> Future:

@@ -102,3 +102,10 @@ def unflatten(flat: np.ndarray, widths: Sequence[int]) -> tuple[list[np.ndarray]
         intercepts.append(flat[start : start + outputs].copy())
         start += outputs
     return coefs, intercepts
+
+
+def scattered(size: int, index: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return an array of `size` rows, those of `index` with the values, which are alike where an index is twice."""
+    whole = np.zeros((size, *values.shape[1:]), values.dtype)
+    whole[index] = values
+    return whole

@@ -8,16 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from fastmlp.cpu.threads import limit_threads
-
-
-def complete(future: Future, task: Callable[[], Any]) -> None:
-    """Let a future have what a task returns, or raises."""
-    try:
-        result = task()
-    except BaseException as error:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+from fastmlp.futures import complete
 
 
 class Workers:

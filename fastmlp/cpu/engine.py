@@ -45,16 +45,10 @@ from fastmlp.cpu.step import (
 )
 from fastmlp.cpu.threads import Pace, Team, fair_share, fit_begins, fit_ends, resolve_threads
 from fastmlp.formulas.updates import UPDATES
-from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
+from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, scattered, unflatten
 
 work = entry(step.work)
-
-
-def _scattered(size, index, values):
-    """Return an array of `size` rows, those of `index` with the values, which are alike where an index is twice."""
-    whole = np.zeros((size, *values.shape[1:]), values.dtype)
-    whole[index] = values
-    return whole
+NO_GENERATOR = np.empty(0, dtype=np.uint32)  # of a job that does not shuffle
 
 
 class Engine:
@@ -110,9 +104,9 @@ class Engine:
         self._augmentation, self._index = augmentation, index
         self._n_rows = targets.shape[0]
         if index is not None:
-            self._place_of = _scattered(X.shape[0], index, np.arange(self._n_rows))
-            targets = _scattered(X.shape[0], index, targets)
-            sample_weight = None if sample_weight is None else _scattered(X.shape[0], index, sample_weight)
+            self._place_of = scattered(X.shape[0], index, np.arange(self._n_rows))
+            targets = scattered(X.shape[0], index, targets)
+            sample_weight = None if sample_weight is None else scattered(X.shape[0], index, sample_weight)
         self._capacity = min(self._n_rows, BLOCK_ROWS)
         columns = targets.shape[1] if augmentation.mixup > 0 else 0
         change = 0
@@ -147,7 +141,6 @@ class Engine:
             order,
         )
         self._curve = np.zeros(CURVE + MOST_EPOCHS)
-        self._no_generator = np.empty(0, dtype=np.uint32)
 
     def _set_order(self, order):
         """Set which rows are taken, in which order: places among those that were loaded."""
@@ -212,7 +205,7 @@ class Engine:
             numbers[RATES : RATES + steps.stop - steps.start] = rates if isinstance(rates, float) else rates[steps]
             control[FIRST_ROW] = row
             control[LAST_ROW] = row = min(n_rows, row + batches * batch_size)
-            self._work(wanted, measured, steps.stop - steps.start, self._no_generator)
+            self._work(wanted, measured, steps.stop - steps.start, NO_GENERATOR)
 
     def _next_job(self):
         """Return (threads, batches, whether its time tells something) of the next job, with the helpers awake."""
@@ -239,7 +232,7 @@ class Engine:
         if self._team is None:
             self._team = Team(
                 self._control,
-                lambda helper: work(self._program, *self._arguments, self._no_generator, self._curve, 0, helper) == 1,
+                lambda helper: work(self._program, *self._arguments, NO_GENERATOR, self._curve, 0, helper) == 1,
                 self.n_threads - 1,
             )
             return True
@@ -276,8 +269,8 @@ class Engine:
         as `stopping` says it, or a parameter is not finite.
         """
         n_steps = -(-self._n_rows // batch_size)
-        self._prepare_update(batch_size, alpha, update)  # helpers begin with its program
         if most > 1 and update.rates is None and self._augmentation.mixup == 0 and n_steps <= MOST_BATCHES:
+            self._prepare_update(batch_size, alpha, update)  # helpers begin with its program
             wanted, batches, measured = self._next_job()
             epochs = min(batches // n_steps, most, MOST_EPOCHS)
             generator = shuffle.take_generator() if epochs > 1 else None

@@ -17,7 +17,8 @@ from fastmlp.cuda.launch import kind_of
 from fastmlp.cuda.layout import MOST_ROWS
 from fastmlp.cuda.population import Population
 from fastmlp.cuda.program import program_of
-from fastmlp.network import NO_AUGMENTATION, Augmentation, Network
+from fastmlp.futures import complete
+from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, scattered
 
 OF_A_BLOCK = ("shared", "block")  # kernels by which one block trains a network
 
@@ -64,7 +65,7 @@ class Lockstep:
                 if request is None:
                     self._live -= 1
                 elif len(request) == 2:
-                    _answer(*request)
+                    complete(*request)
                 else:
                     waiting[request[1]] = request[0]
                 if waiting and len(waiting) == self._live:
@@ -86,9 +87,10 @@ class Lockstep:
         """Run an epoch of each member, and answer its future."""
         for member in waiting:
             if member.group is None:
-                member.group = next((group for group in self._groups if group.takes(member)), None) or _Group(member)
-                if member.group not in self._groups:
-                    self._groups.append(member.group)
+                member.group = next((group for group in self._groups if group.takes(member)), None)
+            if member.group is None:
+                member.group = _Group(member)
+                self._groups.append(member.group)
         for group in self._groups:
             asked = [member for member in group.members if member in waiting]
             try:
@@ -101,20 +103,13 @@ class Lockstep:
                     waiting[member].set_result(loss)
 
 
-def _answer(future, function):
-    try:
-        future.set_result(function())
-    except BaseException as error:
-        future.set_exception(error)
-
-
 class _Group:
     """Members of one kind that share rows and targets; where they train on the same row, its target is the same."""
 
     def __init__(self, first):
-        self._first, self.members, self._population = first, [], None
+        self._first, self.members, self._population = first, [first], None
         self._targets, self._known = first.whole_targets(), np.zeros(first.X.shape[0], bool)
-        self.takes(first)
+        self._known[first.index] = True
 
     def takes(self, member):
         """Take a member in, if it fits; return whether it did."""
@@ -180,20 +175,13 @@ class Member:
         index: np.ndarray | None = None,
     ) -> None:
         """Take the rows to train on, as `Engine.load` does."""
-        self.X, self._targets, self._weight, self._augmentation, self._own = (
-            X,
-            targets,
-            sample_weight,
-            augmentation,
-            index,
-        )
+        self.X, self._targets, self._weight = X, targets, sample_weight
+        self._augmentation, self._own = augmentation, index
         self.index = np.arange(X.shape[0]) if index is None else index
 
     def whole_targets(self) -> np.ndarray:
         """Return targets for all rows of X, 0 where this fit has none."""
-        whole = np.zeros((self.X.shape[0], *self._targets.shape[1:]), self._targets.dtype)
-        whole[self.index] = self._targets
-        return whole
+        return scattered(self.X.shape[0], self.index, self._targets)
 
     def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
         """Take the weights and biases to begin with."""

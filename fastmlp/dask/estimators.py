@@ -27,13 +27,12 @@ from fastmlp.dask.partitions import check_collections, distribute, gather, is_co
 from fastmlp.dask.rows import Summary, make_shard, merge, summarise
 from fastmlp.estimators.base import STOCHASTIC_SOLVERS, BaseMLP
 from fastmlp.estimators.classifier import MLPClassifier
-from fastmlp.estimators.combinations import check_full_batch
-from fastmlp.estimators.history import attributes_of, history_of
-from fastmlp.estimators.inputs import callbacks_of, unchanged_on_error
+from fastmlp.estimators.history import history_of
+from fastmlp.estimators.inputs import unchanged_on_error
 from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.estimators.validation import Rows, Validation, check_validation, validated_rows
 from fastmlp.network import Network
-from fastmlp.training.stochastic import History, Schedule, clipped_batch_size, train
+from fastmlp.training.stochastic import History
 
 OWN = ("client", "sync_every", "synchronous_epochs", "checkpoint", "timeout")
 SEEDS = np.iinfo(np.int32).max
@@ -309,12 +308,7 @@ class DaskMLP(BaseMLP):
                 learnt = self._train(
                     cluster, shards, network, parameters, held_out, history, random_state, partial, continues
                 )
-            vars(self).update(
-                learnt,
-                n_outputs_=network.widths[-1],
-                n_layers_=len(network.widths),
-                out_activation_=network.activations[-1],
-            )
+            self._assign(network, learnt)
         return self
 
     def _summarised(
@@ -368,8 +362,7 @@ class DaskMLP(BaseMLP):
     ) -> dict[str, Any]:
         """Train and return the attributes learnt."""
         dtype, n_rows = parameters[0][0].dtype, sum(shard.n_rows for shard in shards)
-        batch_size = clipped_batch_size(self.batch_size, n_rows)
-        check_full_batch(self.gradient_tol, batch_size, n_rows)
+        schedule = self._schedule(n_rows, partial)
         optimizer = self._make_optimizer(partial, continues)
         if optimizer.state is None:
             optimizer.state = np.zeros((optimizer.n_slots, network.n_parameters), dtype)
@@ -408,40 +401,14 @@ class DaskMLP(BaseMLP):
 
         if self.checkpoint is not None:
             engine.before_epoch = save
-        schedule = Schedule(
-            batch_size,
-            self.alpha,
-            max(0, self.max_iter - n_before),
-            self.shuffle,
-            self.tol,
-            self.n_iter_no_change,
-            self.verbose,
-            self.gradient_tol,
-            single_epoch=partial,
-        )
+        schedule = dataclasses.replace(schedule, max_iter=max(0, self.max_iter - n_before))
         validate = None
         if held_out is not None:
             validate = functools.partial(Validation(self.to_local(), network, held_out).measure, engine)
-        (coefs, intercepts), n_iter = train(
-            engine,
-            optimizer,
-            history,
-            schedule,
-            random_state,
-            n_rows,
-            validate,
-            self.early_stopping,
-            callbacks_of(self.callbacks),
-        )
+        learnt = self._learn(engine, optimizer, history, schedule, random_state, n_rows, validate)
         if self.checkpoint is not None:
             checkpoints.remove(self.checkpoint)
-        return {
-            "coefs_": coefs,
-            "intercepts_": intercepts,
-            "n_iter_": n_before + n_iter,
-            "_optimizer": optimizer,
-            **attributes_of(history, self.scoring),
-        }
+        return {**learnt, "n_iter_": n_before + learnt["n_iter_"]}
 
 
 CHECKPOINTED = ("parameters", "history", "rounds", "optimizer", "learning rate")

@@ -4,6 +4,7 @@ import functools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
@@ -245,13 +246,17 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
                 )
             else:
                 learnt = self._fit_lbfgs(network, parameters, rows, continues)
-            vars(self).update(
-                learnt,
-                n_outputs_=network.widths[-1],
-                n_layers_=len(network.widths),
-                out_activation_=network.activations[-1],
-            )
+            self._assign(network, learnt)
         return self
+
+    def _assign(self, network: Network, learnt: dict[str, Any]) -> None:
+        """Assign the attributes of a fitted estimator."""
+        vars(self).update(
+            learnt,
+            n_outputs_=network.widths[-1],
+            n_layers_=len(network.widths),
+            out_activation_=network.activations[-1],
+        )
 
     def _prepare(
         self,
@@ -331,28 +336,16 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             rows, held_out = split(rows, self.validation_fraction, stratify, draws, self.shuffle == "blocks")
         validation = None if held_out is None else Validation(self, network, held_out)
         n_rows, dtype = rows.count, rows.X.dtype
-        batch_size = clipped_batch_size(self.batch_size, n_rows)
-        check_full_batch(self.gradient_tol, batch_size, n_rows)
-        blocks = blocks_of(rows.X, rows.places, n_rows, batch_size) if self.shuffle == "blocks" else None
-        schedule = Schedule(
-            batch_size,
-            self.alpha,
-            self.max_iter,
-            self.shuffle,
-            self.tol,
-            self.n_iter_no_change,
-            self.verbose,
-            self.gradient_tol,
-            single_epoch=partial,
-            blocks=blocks,
-        )
+        schedule = self._schedule(n_rows, partial)
+        if self.shuffle == "blocks":
+            schedule = replace(schedule, blocks=blocks_of(rows.X, rows.places, n_rows, schedule.batch_size))
         optimizer = self._make_optimizer(partial, continues)
         augmentation = augmentation_of(self.augment)
         with self._make_engine(network, dtype, self._device_for(rows.X)) as engine:
             trained = engine
             if isinstance(rows.X, StoredRows):
                 data = (rows.X, rows.targets, rows.weight, rows.index)
-                trained = ReadingEngine(engine, *data, blocks, batch_size, augmentation)
+                trained = ReadingEngine(engine, *data, schedule.blocks, schedule.batch_size, augmentation)
             else:
                 engine.load(rows.X, rows.targets, rows.weight, augmentation, rows.index)
             if network.dropout or self.augment:
@@ -363,17 +356,46 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             else:
                 engine.set_state(optimizer.state.astype(dtype, copy=False))
             validate = None if validation is None else functools.partial(validation.measure, engine)
-            (coefs, intercepts), n_iter = train(
-                trained,
-                optimizer,
-                history,
-                schedule,
-                random_state,
-                n_rows,
-                validate,
-                self.early_stopping,
-                callbacks_of(self.callbacks),
-            )
+            return self._learn(trained, optimizer, history, schedule, random_state, n_rows, validate)
+
+    def _schedule(self, n_rows: int, partial: bool) -> Schedule:
+        """Return how long to train on so many rows."""
+        batch_size = clipped_batch_size(self.batch_size, n_rows)
+        check_full_batch(self.gradient_tol, batch_size, n_rows)
+        return Schedule(
+            batch_size,
+            self.alpha,
+            self.max_iter,
+            self.shuffle,
+            self.tol,
+            self.n_iter_no_change,
+            self.verbose,
+            self.gradient_tol,
+            single_epoch=partial,
+        )
+
+    def _learn(
+        self,
+        engine: Any,
+        optimizer: SGD | Adam,
+        history: History,
+        schedule: Schedule,
+        random_state: np.random.RandomState,
+        n_rows: int,
+        validate: Callable | None,
+    ) -> dict[str, Any]:
+        """Train in epochs on an engine that has all it needs, and return the attributes learnt."""
+        (coefs, intercepts), n_iter = train(
+            engine,
+            optimizer,
+            history,
+            schedule,
+            random_state,
+            n_rows,
+            validate,
+            self.early_stopping,
+            callbacks_of(self.callbacks),
+        )
         return {
             "coefs_": coefs,
             "intercepts_": intercepts,

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -388,14 +389,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         float
         """
         y, sample_weight = to_host(self, y, "y"), to_host(self, sample_weight, "sample_weight")
-        copy = with_numpy_output(self)
-        if sample_weight is None and type(y) is np.ndarray and y.ndim == 1 and y.size > 0:
-            predicted = copy.predict(X)
-            if predicted.shape == y.shape and predicted.dtype == y.dtype and y.dtype.kind in "biuU":
-                return float(np.average(predicted == y))  # scikit-learn's checks take longer than to predict some rows
-        if isinstance(getattr(self, "classes_", None), list):  # scikit-learn's has no accuracy of these
-            return accuracy(y, copy.predict(X), sample_weight)
-        return super(MLPClassifier, copy).score(X, y, sample_weight)
+        predicted = with_numpy_output(self).predict(X)
+        if isinstance(self.classes_, list):  # scikit-learn's has no accuracy of these
+            return accuracy(y, predicted, sample_weight)
+        plain = sample_weight is None and type(y) is np.ndarray and y.ndim == 1 and y.dtype.kind in "biuU"
+        if plain and y.size > 0 and predicted.shape == y.shape and predicted.dtype == y.dtype:
+            return float(np.average(predicted == y))  # scikit-learn's checks take longer than to predict some rows
+        return accuracy_score(y, predicted, sample_weight=sample_weight)
 
     def input_gradient(self, X: Any, output: Any = None) -> np.ndarray:
         """Return the gradient of a class's score with respect to the features: its saliency map [1]_.

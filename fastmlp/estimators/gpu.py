@@ -12,6 +12,7 @@ from fastmlp.training import device
 
 OUTPUTS = ("numpy", "input")
 DLPACK_GPUS = (2, 13)  # the device types kDLCUDA and kDLCUDAManaged of DLPack's header dlpack.h
+NO_NUMBERS = {"dtype": None, "order": None, "ensure_all_finite": False}  # checks of X's shape only
 NOT_ARRAYS = ("cudf", "cupyx")  # libraries of data frames and sparse matrices on a GPU
 
 
@@ -51,6 +52,12 @@ def to_host(estimator: BaseEstimator, values: Any, name: str) -> Any:
     return device.on_gpu("host_of")(_view(estimator, values, name)) if is_on_gpu(values) else values
 
 
+def validate_shape(estimator: BaseEstimator, shape: tuple[int, ...], dtype: np.dtype, /, *y: Any, **checks: Any) -> Any:
+    """Check the shape of X, whose numbers are elsewhere, and y, if there is one; return what `validate_data` does."""
+    some = np.broadcast_to(np.zeros((), dtype), shape)  # one number in the place of all, of which it makes no copy
+    return validate_data(estimator, some, *y, **{**checks, **NO_NUMBERS})
+
+
 def validate_rows(estimator: BaseEstimator, X: Any, y: Any = "no_validation", **checks: Any) -> Any:
     """Return X, or X and y, as scikit-learn's `validate_data` does; X that is on a GPU as rows there, y on the host.
 
@@ -74,12 +81,8 @@ def validate_rows(estimator: BaseEstimator, X: Any, y: Any = "no_validation", **
         )
     array = _view(estimator, X, "X")
     if array.ndim < 2:
-        some = device.on_gpu("host_of")(array)  # the error shows it
-    else:  # the shape only: one number in the place of all, of which scikit-learn makes no copy
-        some = np.broadcast_to(np.zeros((), array.dtype), array.shape)
-    checked = validate_data(
-        estimator, some, *more, **{**checks, "dtype": None, "order": None, "ensure_all_finite": False}
-    )
+        validate_data(estimator, device.on_gpu("host_of")(array), *more, **{**checks, **NO_NUMBERS})  # raises
+    checked = validate_shape(estimator, array.shape, array.dtype, *more, **checks)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8 or array.dtype == np.float16:
         raise ValueError(f"X on a GPU must be of float32, float64, integers or bool, got {array.dtype}.")
     rows = device.on_gpu("rows_of")(array, dtype_of(array.dtype, checks["dtype"]))

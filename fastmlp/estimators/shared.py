@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import _check_feature_names, validate_data
 
+from fastmlp.estimators.gpu import validate_shape
 from fastmlp.estimators.stored import validate_table
 
 
@@ -78,7 +79,6 @@ def validate_part(
     if whole is None:  # these rows may be as they must be, or the error is theirs
         own = rows_of(X.whole.X, X.index)
         return (*validate_data(estimator, own, y, reset=reset, **of_y, **checks), None)
-    some = np.broadcast_to(np.zeros((), whole.dtype), X.shape)  # the shape only, which takes no time
-    _, y = validate_data(estimator, some, y, reset=reset, dtype=None, ensure_all_finite=False, **of_y)
+    _, y = validate_shape(estimator, X.shape, whole.dtype, y, reset=reset, **of_y)
     _check_feature_names(estimator, X.whole.X, reset=reset)
     return whole, y, X.index

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import validate_data
 
-from fastmlp.estimators.gpu import dtype_of, is_on_gpu, to_host, validate_rows
+from fastmlp.estimators.gpu import dtype_of, is_on_gpu, to_host, validate_rows, validate_shape
 from fastmlp.training import device
 from fastmlp.training.blocks import StoredRows, chunk_rows
 
@@ -79,9 +78,7 @@ def validate_table(
                 f"{name}={value!r} needs X in memory, and X is a {_name(X)} of {X.dtype}, which shuffle='blocks' reads "
                 f"in parts: take {advice}, or pass np.asarray(X)."
             )
-    some = np.broadcast_to(np.zeros((), X.dtype), X.shape)  # the shape only, which takes no time
-    checks |= {"dtype": None, "order": None, "ensure_all_finite": False}
-    _, y = validate_data(estimator, some, to_host(estimator, y, "y"), **checks)
+    _, y = validate_shape(estimator, X.shape, X.dtype, to_host(estimator, y, "y"), **checks)
     if X.dtype.kind not in "biuf":
         raise ValueError(f"X must be of numbers, got a {_name(X)} of {X.dtype}.")
     return StoredRows(X, dtype, zero_for_nan=estimator.missing is not None), y

@@ -20,6 +20,7 @@ from fastmlp.training.blocks import StoredRows
 _here = threading.local()  # `lockstep`: what trains the networks of this thread
 
 CPU, CUDA, AUTO = DEVICES = ("cpu", "cuda", "auto")
+MOST_IN_STEP = 1024  # fits at once on a GPU, each of which has a thread of this process
 PRECISIONS = ("float32", "tf32", "bfloat16")  # of the products of large layers on a GPU
 # Multiply-adds of a prediction, from which on `AUTO` sends the rows to a GPU: fewer are done before they are there.
 WORK_WORTH_A_GPU = 1 << 33
@@ -144,13 +145,18 @@ def trains_on_gpu(device: str) -> bool:
 
 
 def fit_in_step(fits: Sequence[Callable[[], None]]) -> None:
-    """Call functions that each fit one estimator on a GPU; their networks are trained at once where that is possible.
+    """Call functions that each fit one estimator on a GPU; MOST_IN_STEP of the networks at once where that is possible.
 
     Parameters
     ----------
     fits : sequence of callable
         They must not raise.
     """
+    for first in range(0, len(fits), MOST_IN_STEP):
+        _fit_at_once(fits[first : first + MOST_IN_STEP])
+
+
+def _fit_at_once(fits: Sequence[Callable[[], None]]) -> None:
     lockstep = import_module("fastmlp.cuda.lockstep").Lockstep(len(fits))
 
     def run(fit: Callable[[], None]) -> None:
