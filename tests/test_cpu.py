@@ -40,18 +40,34 @@ def assert_same_training(network, n_rows, dtype=np.float64, seed=0, rtol=1e-9, *
         np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
 
 
+def recorded_jobs(monkeypatch):
+    """Return a list that takes (threads of the job, helpers that are alive) of every job from now on.
+
+    The first job of a team has all its helpers; of a later one they may not be ready where cores are busy.
+    """
+    jobs, work = [], cpu_engine.work
+
+    def recording(*arguments):
+        result = work(*arguments)
+        if arguments[-1] == 0:  # the leader's
+            jobs.append((result, sum(thread.name.startswith("fastmlp") for thread in threading.enumerate())))
+        return result
+
+    monkeypatch.setattr(cpu_engine, "work", recording)
+    return jobs
+
+
 def assert_same_bits_in_teams(monkeypatch, network, problem, dtype, batches, repeats, **settings):
     """Compare with one thread, in jobs of so many batches; repeats: {number of threads: how often}."""
     serial = run(Engine, network, problem, dtype, **settings)
-    teams = set()
+    jobs = recorded_jobs(monkeypatch)
     monkeypatch.setattr(cpu_engine.Pace, "next", lambda pace: (pace.choices[-1], batches))
-    monkeypatch.setattr(cpu_engine.Pace, "done", lambda pace, team, *_: teams.add(team))
     for n_threads, count in repeats.items():
         for _ in range(count):
             threaded = run(Engine, network, problem, dtype, n_threads=n_threads, **settings)
             for got, expected in zip(threaded, serial, strict=True):
                 np.testing.assert_array_equal(got, expected)
-    assert max(teams) > 1, "no job had helpers"
+    assert max(team for team, _ in jobs) > 1, "no job had helpers"
 
 
 @pytest.mark.parametrize("width", range(1, 2 * TILE + 2))
@@ -332,27 +348,19 @@ def test_helpers_end_where_one_thread_is_enough_and_begin_anew(monkeypatch):
     network = make_network((9, 40, 17, 3), "log_loss")
     problem = make_problem(network, 2000)
     serial = run(Engine, network, problem, np.float64, batch=10)
-    turns, teams, alive = cycle([2] * 60 + [1]), [], []  # a helper needs some jobs' time to begin
-
-    def done(pace, team, *_):
-        teams.append(team)
-        alive.append(sum(thread.name.startswith("fastmlp") for thread in threading.enumerate()))
+    turns, jobs = cycle([2] * 60 + [1]), recorded_jobs(monkeypatch)
 
     def next_job(pace):
         pace.settled = True
         return next(turns), 1
 
     monkeypatch.setattr(cpu_engine.Pace, "next", next_job)
-    monkeypatch.setattr(cpu_engine.Pace, "done", done)
-    began_anew = 0
     for _ in range(20):
-        teams.clear()
-        alive.clear()
+        jobs.clear()
         for got, expected in zip(run(Engine, network, problem, np.float64, batch=10, n_threads=2), serial, strict=True):
             np.testing.assert_array_equal(got, expected)
-        assert 0 in alive, "helpers that outlive the choice of one thread"
-        began_anew += 2 in teams[alive.index(0) :]
-    assert began_anew > 0, "no team after one that has ended"
+        alone = [alive for _, alive in jobs].index(0)  # or helpers outlive the choice of one thread
+        assert 2 in [team for team, _ in jobs[alone:]], "no team after one that has ended"
 
 
 def test_helpers_come_and_go_and_no_thread_is_left():
