@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastmlp.estimators import MLPRegressor
+from fastmlp.extras import import_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,7 +169,7 @@ def plot_approximation(
     Raises
     ------
     ImportError
-        If matplotlib is not installed; the extra `fastmlp[plots]` brings it.
+        If the extra `plots` is not installed.
     ValueError
         If the interval is not as above, or the function is not finite on it.
 
@@ -179,11 +180,8 @@ def plot_approximation(
     >>> network = approximate(np.sin, (0, 6), 0.1)
     >>> axes = plot_approximation(network, np.sin, (0, 6))  # doctest: +SKIP
     """
-    try:
-        from matplotlib import pyplot as plt
-        from mpl_toolkits.axes_grid1 import make_axes_locatable
-    except ImportError as error:
-        raise ImportError("plot_approximation needs matplotlib: pip install 'fastmlp[plots]'.") from error
+    plt = import_extra("matplotlib.pyplot", "plots", "plot_approximation")
+    make_axes_locatable = import_extra("mpl_toolkits.axes_grid1", "plots", "plot_approximation").make_axes_locatable
 
     low, high = _checked_interval(interval)
     x = np.linspace(low, high, FIRST_POINTS)

@@ -18,14 +18,14 @@ without.
 How it scales to more workers than one has: `fastmlp.dask.simulation`.
 """
 
+from fastmlp.extras import missing_extra
+
 try:
     import dask.array
     import dask.dataframe  # noqa: F401 -- whether it is installed
     import distributed  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        f"fastmlp.dask needs the extra 'dask', which is not installed: pip install 'fastmlp[dask]' ({error})."
-    ) from error
+    raise ImportError(missing_extra("dask", "fastmlp.dask", error)) from error
 
 from fastmlp.dask.estimators import DaskMLPClassifier, DaskMLPRegressor
 

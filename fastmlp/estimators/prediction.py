@@ -25,6 +25,12 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Return coefs_ and intercepts_ (they may have been set by hand) as contiguous arrays of `dtype`."""
         return contiguous((self.coefs_, self.intercepts_), dtype)
 
+    def _fitted_network(self, dtype: np.dtype | None = None) -> tuple[Network, list[np.ndarray], list[np.ndarray]]:
+        """Return network, weights and biases, of dtype or of that they have."""
+        activations = (*hidden_activations(self.activation, len(self.coefs_) - 1), self.out_activation_)
+        network = Network(self._fitted_widths(), activations, *self._output()[1:])
+        return network, *self._parameters(self.coefs_[0].dtype if dtype is None else dtype)
+
     def _to_predict(self, X: Any) -> tuple[Network, list[np.ndarray], list[np.ndarray], Any]:
         """Return network, weights, biases and validated rows."""
         if not hasattr(self, "coefs_"):
@@ -44,10 +50,7 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             dtype = np.dtype(np.float32)
         else:
             dtype = np.dtype(np.float64)
-        X = as_rows(X, dtype)
-        activations = (*hidden_activations(self.activation, len(self.coefs_) - 1), self.out_activation_)
-        network = Network(self._fitted_widths(), activations, *self._output()[1:])
-        return network, *self._parameters(dtype), X
+        return *self._fitted_network(dtype), as_rows(X, dtype)
 
     def _forward(self, X: Any, raw: bool = False, stays: bool = False) -> np.ndarray:
         """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs).
