@@ -29,6 +29,7 @@ from fastmlp.estimators.base import STOCHASTIC_SOLVERS, BaseMLP
 from fastmlp.estimators.classifier import MLPClassifier
 from fastmlp.estimators.history import history_of
 from fastmlp.estimators.inputs import unchanged_on_error
+from fastmlp.estimators.protocol import fit_task, with_callbacks
 from fastmlp.estimators.regressor import MLPRegressor
 from fastmlp.estimators.validation import Rows, Validation, check_validation, validated_rows
 from fastmlp.network import Network
@@ -284,11 +285,13 @@ class DaskMLP(BaseMLP):
             )
         return Cluster(find_client(self.client), self.timeout, advice)
 
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, validation: Sequence, partial: bool = False, **encoding: Any
     ) -> "DaskMLP":
         start = time.perf_counter()
+        task = None if partial else fit_task(self, X, y, sample_weight)
         with unchanged_on_error(self):
             check_validation(self, *validation)
             check_distributed(self, validation[0], partial)
@@ -305,10 +308,22 @@ class DaskMLP(BaseMLP):
                 validation = [gather(cluster, *named) for named in zip(names, validation, strict=True)]
                 held_out = None if validation[0] is None else validated_rows(self, *validation, some)
                 history = history_of(self, start, some.X.dtype) if continues else History(start=start)
-                learnt = self._train(
-                    cluster, shards, network, parameters, held_out, history, random_state, partial, continues
-                )
+                with self._listeners(task, sum(shard.n_rows for shard in shards), partial) as listeners:
+                    learnt = self._train(
+                        cluster,
+                        shards,
+                        network,
+                        parameters,
+                        held_out,
+                        history,
+                        random_state,
+                        partial,
+                        continues,
+                        listeners,
+                    )
             self._assign(network, learnt)
+            if task is not None:
+                task.end()
         return self
 
     def _summarised(
@@ -359,6 +374,7 @@ class DaskMLP(BaseMLP):
         random_state: np.random.RandomState,
         partial: bool,
         continues: bool,
+        listeners: Sequence[Callable],
     ) -> dict[str, Any]:
         """Train and return the attributes learnt."""
         dtype, n_rows = parameters[0][0].dtype, sum(shard.n_rows for shard in shards)
@@ -405,7 +421,7 @@ class DaskMLP(BaseMLP):
         validate = None
         if held_out is not None:
             validate = functools.partial(Validation(self.to_local(), network, held_out).measure, engine)
-        learnt = self._learn(engine, optimizer, history, schedule, random_state, n_rows, validate)
+        learnt = self._learn(network, engine, optimizer, history, schedule, random_state, n_rows, validate, listeners)
         if self.checkpoint is not None:
             checkpoints.remove(self.checkpoint)
         return {**learnt, "n_iter_": n_before + learnt["n_iter_"]}

@@ -1,9 +1,11 @@
 """What both estimators share: parameters, and a fit from validated data to attributes."""
 
+import copy
 import functools
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
@@ -34,6 +36,7 @@ from fastmlp.estimators.inputs import (
     validated_weight,
 )
 from fastmlp.estimators.prediction import Predictor
+from fastmlp.estimators.protocol import OF_A_FIT, CallbackSupportMixin, FitTask, fit_task, with_callbacks
 from fastmlp.estimators.shared import validate_part
 from fastmlp.estimators.validation import Rows, Validation, check_validation, split, validated_rows
 from fastmlp.formulas.activations import ACTIVATIONS
@@ -41,6 +44,7 @@ from fastmlp.formulas.schedules import SCHEDULES
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network
 from fastmlp.training import device
+from fastmlp.training.bar import Bar
 from fastmlp.training.blocks import ReadingEngine, StoredRows, blocks_of
 from fastmlp.training.initialisation import INITIALISATIONS, draw_parameters
 from fastmlp.training.lbfgs import minimise
@@ -52,7 +56,7 @@ STOCHASTIC_SOLVERS = tuple(UPDATES)
 ActivationLike = str | Callable | Activation
 
 
-class BaseMLP(Predictor, BaseEstimator, ABC):
+class BaseMLP(CallbackSupportMixin, Predictor, BaseEstimator, ABC):
     """A multi-layer perceptron without its targets."""
 
     _parameter_constraints: ClassVar[dict] = {
@@ -227,27 +231,50 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         return True
 
     # Here and not around partial_fit, where scikit-learn leaves out the check of parameters set after the first fit.
+    @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(
         self, X: Any, y: Any, sample_weight: Any, validation: Sequence, partial: bool = False, **encoding: Any
     ) -> "BaseMLP":
         """Fit; validation: (X_val, y_val, sample_weight_val)."""
         start = time.perf_counter()
+        task = None if partial else fit_task(self, X, y, sample_weight)
         with unchanged_on_error(self):
             check_validation(self, *validation)
             continues = hasattr(self, "coefs_") and (self.warm_start or partial)
             random_state = check_random_state(self.random_state)
             network, parameters, rows = self._prepare(X, y, sample_weight, random_state, partial, continues, **encoding)
             held_out = None if validation[0] is None else validated_rows(self, *validation, rows)
-            if self.solver in STOCHASTIC_SOLVERS:
-                history = history_of(self, start, rows.X.dtype) if continues else History(start=start)
-                learnt = self._fit_stochastic(
-                    network, parameters, rows, held_out, history, random_state, partial, continues
-                )
-            else:
-                learnt = self._fit_lbfgs(network, parameters, rows, continues)
+            with self._listeners(task, rows.count, partial) as listeners:
+                if self.solver in STOCHASTIC_SOLVERS:
+                    history = history_of(self, start, rows.X.dtype) if continues else History(start=start)
+                    learnt = self._fit_stochastic(
+                        network, parameters, rows, held_out, history, random_state, partial, continues, listeners
+                    )
+                else:
+                    learnt = self._fit_lbfgs(network, parameters, rows, continues, listeners, start)
             self._assign(network, learnt)
+            if task is not None:
+                task.end()
         return self
+
+    @contextmanager
+    def _listeners(self, task: FitTask | None, n_rows: int, partial: bool) -> Iterator[tuple[Callable, ...]]:
+        """Give all that is called after each epoch: a user's functions, scikit-learn's callbacks, and the bar."""
+        listeners = callbacks_of(self.callbacks) + (() if task is None else (task,))
+        if partial or self.verbose < 2:
+            yield listeners
+        else:
+            with Bar(self.max_iter, n_rows) as bar:
+                yield (*listeners, bar)
+
+    def _as_fitted(self, network: Network, learnt: dict[str, Any]) -> "BaseMLP":
+        """Return a copy of the estimator, fitted with what is learnt so far."""
+        other = copy.copy(self)
+        for name in OF_A_FIT:
+            vars(other).pop(name, None)
+        other._assign(network, learnt)
+        return other
 
     def _assign(self, network: Network, learnt: dict[str, Any]) -> None:
         """Assign the attributes of a fitted estimator."""
@@ -326,6 +353,7 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         random_state: np.random.RandomState,
         partial: bool,
         continues: bool,
+        listeners: Sequence[Callable],
     ) -> dict[str, Any]:
         """Train with a stochastic solver and return the attributes learnt."""
         if self.early_stopping and held_out is None:
@@ -356,7 +384,9 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             else:
                 engine.set_state(optimizer.state.astype(dtype, copy=False))
             validate = None if validation is None else functools.partial(validation.measure, engine)
-            return self._learn(trained, optimizer, history, schedule, random_state, n_rows, validate)
+            return self._learn(
+                network, trained, optimizer, history, schedule, random_state, n_rows, validate, listeners
+            )
 
     def _schedule(self, n_rows: int, partial: bool) -> Schedule:
         """Return how long to train on so many rows."""
@@ -369,13 +399,14 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             self.shuffle,
             self.tol,
             self.n_iter_no_change,
-            self.verbose,
+            self.verbose if partial or self.verbose < 2 else False,
             self.gradient_tol,
             single_epoch=partial,
         )
 
     def _learn(
         self,
+        network: Network,
         engine: Any,
         optimizer: SGD | Adam,
         history: History,
@@ -383,9 +414,28 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         random_state: np.random.RandomState,
         n_rows: int,
         validate: Callable | None,
+        listeners: Sequence[Callable],
     ) -> dict[str, Any]:
         """Train in epochs on an engine that has all it needs, and return the attributes learnt."""
-        (coefs, intercepts), n_iter = train(
+
+        def learnt(
+            parameters: tuple[list[np.ndarray], list[np.ndarray]], n_iter: int, optimizer: SGD | Adam, history: History
+        ) -> dict[str, Any]:
+            coefs, intercepts = parameters
+            return {
+                "coefs_": coefs,
+                "intercepts_": intercepts,
+                "n_iter_": n_iter,
+                "_optimizer": optimizer,
+                **attributes_of(history, self.scoring),
+            }
+
+        def fitted(n_iter: int) -> BaseMLP:
+            until_now = copy_of(optimizer)
+            until_now.state = engine.get_state()
+            return self._as_fitted(network, learnt(engine.get_parameters(), n_iter, until_now, copy.deepcopy(history)))
+
+        parameters, n_iter = train(
             engine,
             optimizer,
             history,
@@ -394,15 +444,10 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
             n_rows,
             validate,
             self.early_stopping,
-            callbacks_of(self.callbacks),
+            listeners,
+            fitted,
         )
-        return {
-            "coefs_": coefs,
-            "intercepts_": intercepts,
-            "n_iter_": n_iter,
-            "_optimizer": optimizer,
-            **attributes_of(history, self.scoring),
-        }
+        return learnt(parameters, n_iter, optimizer, history)
 
     def _fit_lbfgs(
         self,
@@ -410,18 +455,42 @@ class BaseMLP(Predictor, BaseEstimator, ABC):
         parameters: tuple[list[np.ndarray], list[np.ndarray]],
         rows: Rows,
         continues: bool,
+        listeners: Sequence[Callable],
+        start: float,
     ) -> dict[str, Any]:
         """Train with L-BFGS, always in float64, and return the attributes learnt."""
+        n_samples_seen = getattr(self, "t_", 0) if continues else 0
+
+        def learnt(parameters: tuple[list[np.ndarray], list[np.ndarray]], loss: float, n_iter: int) -> dict[str, Any]:
+            coefs, intercepts = parameters
+            return {
+                "coefs_": coefs,
+                "intercepts_": intercepts,
+                "n_iter_": n_iter,
+                "t_": n_samples_seen,
+                "loss_": loss,
+            }
+
+        if not continues:
+            forget_history(self)
         with self._make_engine(network, np.dtype(np.float64)) as engine:
             weight = None if rows.weight is None else rows.weight.astype(np.float64)
             engine.load(as_rows(rows.X, np.float64), rows.targets.astype(np.float64), weight, index=rows.index)
-            (coefs, intercepts), loss, n_iter = minimise(
-                engine, parameters, self.alpha, self.max_iter, self.max_fun, self.tol, self.verbose, rows.X.dtype
+            return learnt(
+                *minimise(
+                    engine,
+                    parameters,
+                    self.alpha,
+                    self.max_iter,
+                    self.max_fun,
+                    self.tol,
+                    self.verbose if self.verbose < 2 else False,
+                    rows.X.dtype,
+                    listeners,
+                    lambda *so_far: self._as_fitted(network, learnt(*so_far)),
+                    start,
+                )
             )
-        if not continues:
-            forget_history(self)
-        n_samples_seen = getattr(self, "t_", 0) if continues else 0
-        return {"coefs_": coefs, "intercepts_": intercepts, "n_iter_": n_iter, "t_": n_samples_seen, "loss_": loss}
 
     def _device_for(self, X: Any) -> str:
         return device.CPU if isinstance(X, StoredRows) else self.device

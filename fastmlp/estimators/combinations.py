@@ -5,6 +5,7 @@ from sklearn.base import BaseEstimator
 
 from fastmlp.estimators.inputs import augmentation_of, callbacks_of
 from fastmlp.formulas.schedules import SCHEDULES
+from fastmlp.training.bar import check_bar
 
 # what a stochastic solver can do beyond scikit-learn's, with the value at which it is off
 OF_STOCHASTIC_SOLVERS = {
@@ -24,6 +25,8 @@ def check_combinations(estimator: BaseEstimator) -> None:
         If not. It names both sides.
     """
     callbacks_of(estimator.callbacks)
+    if estimator.verbose > 1:
+        check_bar()
     parameters = vars(estimator)
     solver, learning_rate = estimator.solver, estimator.learning_rate
     if solver == "lbfgs":
@@ -32,8 +35,6 @@ def check_combinations(estimator: BaseEstimator) -> None:
             wrong.append("dropout")
         if estimator.augment:
             wrong.append("augment")
-        if estimator.callbacks:
-            wrong.append("callbacks")
         if callable(learning_rate) or learning_rate in SCHEDULES:
             wrong.insert(0, "learning_rate")
         if wrong:

@@ -62,7 +62,8 @@ tol : float, default=1e-4
     What counts as an improvement of the loss or of the validation score. For "lbfgs": the largest component of the
     gradient at which it ends.
 verbose : bool or int, default=False
-    Whether to print the loss of each epoch or iteration.
+    1: print the loss of each epoch or iteration. 2: show a line that changes instead, with losses, validation score,
+    rows a second and the time left at most (not in `partial_fit`); needs the extra `progress`.
 warm_start : bool, default=False
     Whether `fit` goes on from the present weights instead of new ones.
 momentum : float, default=0.9
@@ -167,10 +168,11 @@ missing : {"zero", "indicator"} or None, default=None
     `fit` (or the first `partial_fit`), 1 where the feature is missing and 0 elsewhere. In sparse `X`, NaN must be
     stored; what is not stored is 0 and not missing. Infinity is always an error.
 callbacks : callable, sequence of callable or None, default=None
-    Functions that are called after each epoch with what is known of it, a `fastmlp.training.callbacks.Epoch`: a named
-    tuple with `number`, `loss`, `learning_rate`, `seconds`, `validation_loss`, `validation_score` and `numbers`. If one
-    returns True the training ends there. If one raises, `fit` does, and the estimator stays as it was. Not with the
-    solver "lbfgs".
+    Functions that are called after each epoch, or iteration of "lbfgs", with what is known of it, a
+    `fastmlp.callbacks.Epoch`: a named tuple with `number`, `loss`, `learning_rate`, `seconds`, `validation_loss`,
+    `validation_score`, `numbers` and `fitted_estimator`, a function that returns the estimator so far. If one returns
+    True the training ends there. If one raises, `fit` does, and the estimator stays as it was. `fastmlp.callbacks` has
+    some. For scikit-learn's callbacks see `set_callbacks`.
 """
 
 ATTRIBUTES = """\

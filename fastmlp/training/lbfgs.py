@@ -1,12 +1,15 @@
 """The L-BFGS solver: SciPy's optimizer on the engine's loss and gradient over all rows."""
 
+import time
 import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network import flatten, unflatten
+from fastmlp.training.callbacks import Epoch, call
 from fastmlp.training.stochastic import ADVICE, NOT_FINITE, Parameters
 
 
@@ -19,6 +22,9 @@ def minimise(
     tol: float,
     verbose: bool | int,
     dtype: np.dtype,
+    callbacks: Sequence[Callable[[Epoch], object]] = (),
+    fitted: Callable[[Parameters, float, int], object] | None = None,
+    start: float = 0.0,
 ) -> tuple[Parameters, float, int]:
     """Minimise the loss with L-BFGS-B, Byrd et al. (1995).
 
@@ -40,6 +46,12 @@ def minimise(
         Whether to print the loss of each iteration.
     dtype : numpy.dtype
         Of the parameters returned.
+    callbacks : sequence of callable, default=()
+        Called with an `Epoch` for each iteration; the training ends if one returns True.
+    fitted : callable or None, default=None
+        Gives `Epoch.fitted_estimator` what it returns, for parameters, loss and number of iterations.
+    start : float, default=0.0
+        When the fit began, as `time.perf_counter` counts.
 
     Returns
     -------
@@ -52,7 +64,19 @@ def minimise(
     ValueError
         If the parameters found are not finite in `dtype`.
     """
-    iterates = _Iterates(engine, alpha, flatten(*parameters).astype(np.float64), verbose)
+
+    def at(point: np.ndarray) -> Parameters:
+        with np.errstate(over="ignore"):
+            return unflatten(point.astype(dtype), engine.network.widths)
+
+    def tell(iterates: _Iterates) -> bool:
+        numbers = {"loss": iterates.loss, "seconds": time.perf_counter() - start}
+        snapshot = None
+        if fitted is not None:
+            snapshot = lambda: fitted(at(iterates.point), iterates.loss, iterates.n_iter)  # noqa: E731
+        return call(callbacks, iterates.n_iter, numbers, None, snapshot)
+
+    iterates = _Iterates(engine, alpha, flatten(*parameters).astype(np.float64), verbose, tell if callbacks else None)
     try:
         result = minimize(
             iterates.loss_and_gradient,
@@ -62,25 +86,36 @@ def minimise(
             callback=iterates.record,
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )
-    except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+    except (KeyboardInterrupt, _Ended) as end:
+        if isinstance(end, KeyboardInterrupt):
+            warnings.warn("Training interrupted by user.", stacklevel=2)
         point, loss, n_iter = iterates.point, iterates.loss, iterates.n_iter
     else:
         point, loss, n_iter = result.x, float(result.fun), min(result.nit, max_iter)
         if result.status != 0:
             _warn_not_converged(result, n_iter, max_iter)
-    with np.errstate(over="ignore"):
-        coefs, intercepts = unflatten(point.astype(dtype), engine.network.widths)
+    coefs, intercepts = at(point)
     if not all(np.isfinite(array).all() for array in (*coefs, *intercepts)):
         raise ValueError(f"{NOT_FINITE} It happened after {n_iter} iterations. {ADVICE}")
     return (coefs, intercepts), loss, n_iter
 
 
+class _Ended(Exception):
+    """A callback has ended the training."""
+
+
 class _Iterates:
     """The last accepted point, so that an interrupted run has something to return."""
 
-    def __init__(self, engine: object, alpha: float, start: np.ndarray, verbose: bool | int) -> None:
-        self.engine, self.alpha, self.verbose = engine, alpha, verbose
+    def __init__(
+        self,
+        engine: object,
+        alpha: float,
+        start: np.ndarray,
+        verbose: bool | int,
+        tell: Callable[["_Iterates"], bool] | None,
+    ) -> None:
+        self.engine, self.alpha, self.verbose, self.tell = engine, alpha, verbose, tell
         self.point, self.loss, self.n_iter = start, np.inf, 0
         self.evaluated = np.inf
 
@@ -93,6 +128,8 @@ class _Iterates:
         self.n_iter += 1
         if self.verbose:
             print(f"Iteration {self.n_iter}, loss = {self.loss:.8f}")
+        if self.tell is not None and self.tell(self):
+            raise _Ended
 
 
 def _warn_not_converged(result: object, n_iter: int, max_iter: int) -> None:

@@ -1,5 +1,6 @@
 """The order of a stochastic training: epochs, shuffling, stopping, and what is printed and remembered."""
 
+import functools
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -148,6 +149,7 @@ def train(
     validate: Callable[[int, bool], Measured] | None = None,
     early_stopping: bool = False,
     callbacks: Sequence[Callable[[Epoch], object]] = (),
+    fitted: Callable[[int], object] | None = None,
 ) -> tuple[Parameters, int]:
     """Train until the loss, or the validation score, no longer improves, or for `max_iter` epochs.
 
@@ -174,6 +176,8 @@ def train(
         Whether the validation's score decides when to stop and which parameters are kept.
     callbacks : sequence of callable, default=()
         Called with each `Epoch`; the training ends if one returns True.
+    fitted : callable or None, default=None
+        Gives `Epoch.fitted_estimator` what it returns, for the number of the epoch.
 
     Returns
     -------
@@ -243,7 +247,8 @@ def train(
 
             optimizer.iteration_ends(history.n_samples_seen)
             score = None if measured is None else measured.score
-            if callbacks and call(callbacks, n_iter, history.last_epoch(), score):
+            snapshot = None if fitted is None else functools.partial(fitted, n_iter)
+            if callbacks and call(callbacks, n_iter, history.last_epoch(), score, snapshot):
                 break
             if schedule.gradient_tol is not None:
                 if engine.gradient_norm <= schedule.gradient_tol:
