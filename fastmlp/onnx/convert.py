@@ -105,7 +105,8 @@ def types_of(X: Any) -> list[tuple[str, DataType]]:
         If a dtype is none that ONNX has.
     """
     if hasattr(X, "columns"):
-        return [(str(column), type_of(np.asarray(X[column]), f"the column {column!r}")([None, 1])) for column in X]
+        columns = [(str(column), np.asarray(X[column])) for column in X.columns]
+        return [(name, type_of(values, f"the column {name!r}")([None, 1])) for name, values in columns]
     X = np.asarray(X)
     if X.ndim != 2:
         raise ValueError(f"X must have two dimensions, or be a data frame, got an array of shape {X.shape}.")
@@ -134,14 +135,14 @@ def inferred_types(estimator: BaseEstimator) -> list[tuple[str, DataType]]:
     ValueError
         If it may have other inputs.
     """
-    weights = None
+    dtypes = []
     for part, _ in parts(estimator, False):
-        if isinstance(part, OURS) and weights is None:
-            weights = part.coef_ if isinstance(part, Perceptron) else part.coefs_[0]
+        if isinstance(part, OURS) and hasattr(part, "classes_" if isinstance(part, Perceptron) else "coefs_"):
+            dtypes.append((part.coef_ if isinstance(part, Perceptron) else part.coefs_[0]).dtype)
         tags = get_tags(part).input_tags
         if isinstance(part, ColumnTransformer) or tags.string or tags.categorical or tags.dict:
             raise ValueError(f"What the inputs of {type(part).__name__} are is not known from the model: {GIVE_TYPES}.")
     if not hasattr(estimator, "n_features_in_"):
         raise ValueError(f"How many features there are is not known from {type(estimator).__name__}: {GIVE_TYPES}.")
-    kind = FloatTensorType if weights.dtype == np.float32 else DoubleTensorType
+    kind = FloatTensorType if np.result_type(*dtypes) == np.float32 else DoubleTensorType
     return [("X", kind([None, estimator.n_features_in_]))]
