@@ -27,8 +27,8 @@ def to_onnx(
         others. A network in the middle of a pipeline gives what its `transform` does.
     X : {array-like, data frame} or None, default=None
         Some rows, of which only the types are read: float32, float64, integers, bools or strings. An array is one
-        input, "X"; a data frame is an input of shape (n_rows, 1) for each column, by its name. None: one input "X" of
-        `n_features_in_` numbers, of the dtype of the weights.
+        input, "X"; a data frame is an input of shape (n_rows, 1) for each column, by its name, with "_" for what is
+        neither a letter nor a digit. None: one input "X" of `n_features_in_` numbers, of the dtype of the weights.
     initial_types : list of (str, type) or None, default=None
         Names and types of the inputs, in place of X, as skl2onnx takes them:
         ``[("X", skl2onnx.common.data_types.FloatTensorType([None, 4]))]``.
@@ -64,7 +64,8 @@ def to_onnx(
     -----
     The graph computes in float64 if an input is float64, else in float32. In float32 predictions differ from those of
     a network that was fitted in float64 by the rounding, some 1e-6 of their size; a label can differ only where two
-    classes are as close as that. Not all runtimes have all operators in float64.
+    classes are as close as that. onnxruntime has not all of scikit-learn's steps in float64: not `SimpleImputer`.
+    skl2onnx takes a `ColumnTransformer` at the beginning of a pipeline only.
 
     With the loss "hinge", which has no probabilities, and of a `Perceptron`, "probabilities" is the decision function,
     for two classes with a column for each. Labels that are bools or floats are int64. Of several columns of classes the

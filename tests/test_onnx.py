@@ -612,6 +612,12 @@ def test_not_fitted():
             to_onnx(model, X)
 
 
+def test_a_search_that_keeps_no_model():
+    search = fastmlp.model_selection.GridSearchCV(classifier(), {"alpha": [1.0]}, cv=2, refit=False)
+    with pytest.raises(ValueError, match="refit=False has no model"):
+        to_onnx(search.fit(X, SPECIES), X)
+
+
 @pytest.mark.parametrize("model", [LogisticRegression(), make_pipeline(StandardScaler(), LinearRegression())])
 def test_nothing_of_ours(model):
     with pytest.raises(TypeError, match=r"(?s)must be one of fastmlp.*(Logistic|Linear)Regression.*skl2onnx\.to_onnx"):

@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise ImportError(missing_extra("onnx", "fastmlp.onnx", error)) from error
 
-from fastmlp.onnx.convert import convert
+from fastmlp.onnx.conversion import convert
 from fastmlp.onnx.registration import register_all
 
 __all__ = ["convert"]

@@ -17,6 +17,7 @@ from skl2onnx.common.data_types import (
 from skl2onnx.common.utils_sklearn import _process_options
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -46,6 +47,8 @@ def convert(
             f"{estimator!r}: for others take skl2onnx.to_onnx."
         )
     check_is_fitted(estimator)
+    if isinstance(estimator, BaseSearchCV) and not estimator.refit:
+        raise ValueError(f"A search with refit=False has no model to convert, got {estimator!r}: take refit=True.")
     if initial_types is None:
         initial_types = inferred_types(estimator) if X is None else types_of(X)
     elif X is not None:
