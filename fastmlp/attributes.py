@@ -126,6 +126,7 @@ def _items(**checks: Callable[[Any], Any]) -> Callable[[Any], Any]:
 _is_dict = _only(
     "a dict with names", lambda value: isinstance(value, dict) and all(isinstance(one, str) for one in value)
 )
+_text = _only("a string", lambda value: isinstance(value, str))
 _bool = _only("a bool", lambda value: isinstance(value, bool))
 _number = _only("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool))
 _count = _only(
@@ -137,7 +138,7 @@ _column = _only(
     "an array of labels, sorted",
     lambda value: (
         isinstance(value, np.ndarray)
-        and value.dtype.kind in "biufU"
+        and value.dtype.kind in "biufUO"  # objects are strings: files have no others
         and value.shape == (value.size,)
         and value.size > 0
         and np.array_equal(np.unique(value), value)
@@ -215,7 +216,7 @@ _of_fit = {
     "history_": _curves,
     "_no_improvement_count": _count,
     "_best_parameters": _or_none(_best),
-    "_followed_score": _or_none(_only("a string", lambda value: isinstance(value, str))),
+    "_followed_score": _or_none(_text),
     "_optimizer": _or_none(_optimizer),
 }
 REQUIRED = {
