@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from itertools import pairwise
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,8 @@ def attributes_of(estimator: BaseEstimator) -> dict[str, Any]:
         del found["_optimizer"]
     if "indicator_" in found:
         found["indicator_"] = found["indicator_"].features_
+    if found.get("_sklearn_output_config") == {}:  # of set_output() without a choice
+        del found["_sklearn_output_config"]
     if "_label_encoder" in found:
         found["_label_encoder"] = found["_label_encoder"]["multilabel"]
     return found
@@ -128,10 +129,15 @@ _is_dict = _only(
 )
 _text = _only("a string", lambda value: isinstance(value, str))
 _bool = _only("a bool", lambda value: isinstance(value, bool))
-_number = _only("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool))
+_number = _only(
+    "a number",  # integers beyond are no floats
+    lambda value: (
+        isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST)
+    ),
+)
 _count = _only(
     f"an integer from 0 to {MOST}",
-    lambda value: isinstance(value, Integral) and not isinstance(value, bool) and 0 <= value <= MOST,
+    lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST,
 )
 _pair = _only("a tuple of coefs and intercepts", lambda value: isinstance(value, tuple) and len(value) == 2)
 _column = _only(

@@ -191,7 +191,7 @@ def estimator_of(metadata: dict[str, str], tensors: dict[str, np.ndarray], what:
         restore(estimator, _decoded(metadata, "attributes", tensors))
         if tensors:
             raise ValueError(f"there are tensors that nothing names: {sorted(tensors)}.")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{what} is not what a method `save` of fastmlp writes: {error}") from error
     return estimator
 

@@ -26,6 +26,7 @@ NAMES = {
     Perceptron: "fastmlp.estimators.perceptron.Perceptron",
 }
 SETTINGS = {"hidden_layer_sizes": (5,), "max_iter": 3, "random_state": 0}
+WEIGHTS = {"low": 2, "middle": 1, "high": 1}
 CASES = {
     "binary": (MLPClassifier(**SETTINGS), X, TWO),
     "words": (
