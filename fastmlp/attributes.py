@@ -129,16 +129,14 @@ _is_dict = _only(
 )
 _text = _only("a string", lambda value: isinstance(value, str))
 _bool = _only("a bool", lambda value: isinstance(value, bool))
-_number = _only(
-    "a number",  # integers beyond are no floats
-    lambda value: (
-        isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST)
-    ),
-)
-_count = _only(
-    f"an integer from 0 to {MOST}",
-    lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST,
-)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST  # larger ones are no floats
+
+
+_number = _only("a number", lambda value: isinstance(value, float) or _is_integer(value))
+_count = _only(f"an integer from 0 to {MOST}", lambda value: _is_integer(value) and value >= 0)
 _pair = _only("a tuple of coefs and intercepts", lambda value: isinstance(value, tuple) and len(value) == 2)
 _column = _only(
     "an array of labels, sorted",
