@@ -4,6 +4,16 @@ from fastmlp.activation import Activation
 from fastmlp.estimators import MLPClassifier, MLPRegressor, Perceptron, check_gradient
 from fastmlp.export import to_onnx
 from fastmlp.many import fit_many
+from fastmlp.storage import load
 
 __version__ = "0.1.0"
-__all__ = ["Activation", "MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient", "fit_many", "to_onnx"]
+__all__ = [
+    "Activation",
+    "MLPClassifier",
+    "MLPRegressor",
+    "Perceptron",
+    "check_gradient",
+    "fit_many",
+    "load",
+    "to_onnx",
+]

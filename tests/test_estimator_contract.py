@@ -85,7 +85,7 @@ def test_scikit_learn_check(estimator, check):
 
 def test_import_changes_nothing_global():
     assert fastmlp.__version__
-    names = {"Activation", "MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient", "fit_many", "to_onnx"}
+    names = {"Activation", "MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient", "fit_many", "load", "to_onnx"}
     assert set(fastmlp.__all__) == names
 
 
@@ -162,6 +162,7 @@ def test_tags_are_theirs_and_those_of_a_transformer(estimator):
 def test_public_methods_are_theirs_and_some_of_ours(estimator):
     ours, original = ({name for name in dir(cls) if not name.startswith("_")} for cls in (estimator, theirs(estimator)))
     more = {"transform", "fit_transform", "get_feature_names_out", "set_output", "input_gradient"}
+    more |= {"save", "summary"}
     if estimator is fastmlp.MLPClassifier:
         more.add("decision_function")  # with the loss "hinge" only
     more |= {name for name in vars(CallbackSupportMixin) if not name.startswith("_")}  # none before scikit-learn 1.9

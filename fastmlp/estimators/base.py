@@ -38,6 +38,9 @@ from fastmlp.estimators.inputs import (
 from fastmlp.estimators.prediction import Predictor
 from fastmlp.estimators.protocol import OF_A_FIT, CallbackSupportMixin, FitTask, fit_task, with_callbacks
 from fastmlp.estimators.shared import validate_part
+from fastmlp.estimators.state import plain_state, state_of
+from fastmlp.estimators.storable import Storable
+from fastmlp.estimators.summary import Summarised
 from fastmlp.estimators.validation import Rows, Validation, check_validation, split, validated_rows
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.schedules import SCHEDULES
@@ -56,7 +59,7 @@ STOCHASTIC_SOLVERS = tuple(UPDATES)
 ActivationLike = str | Callable | Activation
 
 
-class BaseMLP(CallbackSupportMixin, Predictor, BaseEstimator, ABC):
+class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimator, ABC):
     """A multi-layer perceptron without its targets."""
 
     _parameter_constraints: ClassVar[dict] = {
@@ -529,9 +532,12 @@ class BaseMLP(CallbackSupportMixin, Predictor, BaseEstimator, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        if self.keep_optimizer or state.get("_optimizer") is None:
-            return state
-        return {**state, "_optimizer": without_state(self._optimizer)}
+        if not self.keep_optimizer and state.get("_optimizer") is not None:
+            state = {**state, "_optimizer": without_state(self._optimizer)}
+        return plain_state(state)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state_of(state))
 
     def _dtypes(self, continues: bool) -> type | Sequence[type]:
         """Return what X is converted to: the first of them unless it has one of them already."""

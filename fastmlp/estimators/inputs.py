@@ -245,6 +245,12 @@ def finite(missing: str | None) -> bool | str:
     return True if missing is None else "allow-nan"
 
 
+def fitted_indicator(X: object) -> MissingIndicator:
+    """Return the indicator that knows the features of X that have NaN."""
+    # an array, also where a user's configuration makes transformers return frames
+    return MissingIndicator(features="missing-only", error_on_new=False).set_output(transform="default").fit(X)
+
+
 def learn_missing(estimator: BaseEstimator, X: object, continues: bool) -> None:
     """Assign `indicator_`, which knows the features of validated X that have NaN, if the estimator is to have one.
 
@@ -256,9 +262,8 @@ def learn_missing(estimator: BaseEstimator, X: object, continues: bool) -> None:
     wanted = estimator.missing == "indicator"
     if not continues:
         vars(estimator).pop("indicator_", None)
-        if wanted:  # an array, also where a user's configuration makes transformers return frames
-            indicator = MissingIndicator(features="missing-only", error_on_new=False).set_output(transform="default")
-            estimator.indicator_ = indicator.fit(X)
+        if wanted:
+            estimator.indicator_ = fitted_indicator(X)
     elif wanted != hasattr(estimator, "indicator_"):
         raise ValueError(
             f"missing={estimator.missing!r} does not fit the weights to be trained further, which have "

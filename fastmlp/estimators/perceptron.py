@@ -10,13 +10,14 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastmlp.estimators.inputs import as_rows, unchanged_on_error
+from fastmlp.estimators.storable import Storable
 from fastmlp.estimators.targets import LabelEncoder, check_classes, check_labels, check_same_classes
 from fastmlp.training.perceptron import preactivations, train
 
 FLOATS = (np.float64, np.float32)  # X is converted to the first unless it has one of them
 
 
-class Perceptron(ClassifierMixin, BaseEstimator):
+class Perceptron(Storable, ClassifierMixin, BaseEstimator):
     """Rosenblatt's perceptron [1]_: one unit with a step activation that learns from its mistakes, row by row.
 
     The unit fires, yhat = 1, if w.x + b > 0, and else yhat = 0. Each row changes it by ::

@@ -63,6 +63,11 @@ class LabelEncoder:
         self.n_outputs = len(self.classes) if self.multiclass or self.multilabel else 1
         self.classes_of_columns = [np.arange(2)] * self.n_outputs if self.multilabel else [self.classes]
 
+    @property
+    def sparse(self) -> bool:
+        """Whether labels are a sparse matrix."""
+        return self.multilabel and self._binarizer.sparse_input_
+
     def encode(self, y: object, dtype: np.dtype) -> np.ndarray:
         """Return known labels as an array of shape (n_samples, 1), or (n_samples, n_outputs) if multilabel.
 

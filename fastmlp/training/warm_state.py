@@ -1,8 +1,9 @@
 """What an optimizer takes along from fit to fit, and what it leaves behind."""
 
 import copy
+from typing import Any
 
-from fastmlp.training.optimizers import SGD, Adam
+from fastmlp.training.optimizers import SGD, Adam, LearningRate
 
 
 def copy_of(optimizer: SGD | Adam) -> SGD | Adam:
@@ -35,4 +36,21 @@ def with_state_of(optimizer: SGD | Adam, last: SGD | Adam) -> SGD | Adam:
     rate.length = optimizer.rate.length
     if rate == optimizer.rate:
         optimizer.rate, optimizer.last_rate = rate, last.last_rate
+    return optimizer
+
+
+def as_data(optimizer: SGD | Adam) -> dict[str, Any]:
+    """Return all that `from_data` needs to make the same optimizer, as plain values."""
+    own = {name: value for name, value in vars(optimizer).items() if name not in ("rate", "variant", "_rates")}
+    return {"name": optimizer.name, **own, "rate": dict(vars(optimizer.rate))}
+
+
+def from_data(data: dict[str, Any]) -> SGD | Adam:
+    """Return the optimizer of which `as_data` returned this."""
+    own = dict(data)
+    name, of_rate = own.pop("name"), own.pop("rate")
+    rate = LearningRate(of_rate["initial"])
+    vars(rate).update(of_rate)
+    optimizer = SGD(rate) if name == "sgd" else Adam(rate, variant=name)
+    vars(optimizer).update(own)
     return optimizer
