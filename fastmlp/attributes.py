@@ -100,7 +100,7 @@ def _one_of(*names: str | None) -> Callable[[Any], Any]:
 
 def _array(kind: str, ndim: int) -> Callable[[Any], Any]:
     """Return a check of arrays of a kind of dtypes."""
-    dtypes = {"float": (np.float32, np.float64), "float64": (np.float64,), "int64": (np.int64,)}[kind]
+    dtypes = (np.float32, np.float64) if kind == "float" else (np.dtype(kind),)
     return _only(
         f"an array of {kind} of {ndim} dimensions",
         lambda value: isinstance(value, np.ndarray) and value.ndim == ndim and value.dtype in dtypes,
@@ -222,6 +222,7 @@ _of_fit = {
     "_best_parameters": _or_none(_best),
     "_followed_score": _or_none(_text),
     "_optimizer": _or_none(_optimizer),
+    "_begun": _items(generator=_array("uint32", 1), n_rows=_count),
 }
 REQUIRED = {
     MLPRegressor: _network,
@@ -278,6 +279,8 @@ def _with_network(estimator: BaseEstimator, attributes: dict[str, Any]) -> dict[
         known = np.zeros((1, n_features))
         known[0, indicator] = np.nan
         derived["indicator_"] = fitted_indicator(known)
+    if "_begun" in attributes:
+        _check_begun(attributes)
     _check_feature_names(attributes)
     return {**attributes, "n_layers_": len(widths), "n_outputs_": n_outputs, **derived}
 
@@ -289,6 +292,20 @@ def _encoder(classes: Any, multilabel: str | None) -> Any:
     if isinstance(classes, list) and len(classes) < 2:
         raise ValueError(f"classes_: allowed is an array, or a list of two or more, found {classes!r}.")
     return encoder_of(classes, multilabel)
+
+
+def _check_begun(attributes: dict[str, Any]) -> None:
+    """Check that a fit that has not ended can go on: `fastmlp.estimators.resume`."""
+    generator, optimizer = attributes["_begun"]["generator"], attributes.get("_optimizer")
+    _check_shape("generator", generator, (625,))
+    if generator[-1] > 624:
+        raise ValueError(f"generator: allowed is a place from 0 to 624, found {generator[-1]}.")
+    if optimizer is None or optimizer["state"] is None:
+        raise ValueError("_optimizer: allowed is one with its state, in a fit that has not ended, found none.")
+    curves = [attributes.get("loss_curve_", []), attributes.get("history_", {}).get("seconds", [])]
+    n_iter = attributes.get("n_iter_", 0)
+    if n_iter < 1 or any(len(curve) != n_iter for curve in curves):
+        raise ValueError(f"n_iter_: allowed is as many epochs as loss_curve_ and history_ have, found {n_iter}.")
 
 
 def _check_output(encoder: Any, output: str) -> None:

@@ -120,11 +120,10 @@ class EarlyStopping(_Callback):
 
 
 class Checkpoint(_Callback):
-    """Write the estimator to a file as it is after an epoch, by its method `save`.
+    """Write the estimator to a file as it is after an epoch, and at the end of the fit, by its method `save`.
 
     The file is there as a whole at any time, also if the process is killed while it writes: another one takes its
-    place. `fastmlp.load` reads it; with `warm_start=True` its `fit` goes on from there, and with `keep_optimizer=True`
-    with the optimizer's state. Each call of `partial_fit` counts as epoch 1.
+    place. `fastmlp.load` reads it. Each call of `partial_fit` counts as epoch 1.
 
     Parameters
     ----------
@@ -134,16 +133,37 @@ class Checkpoint(_Callback):
         After how many epochs it is written.
     monitor : str or None, default=None
         A name in `history_`, or "validation_score": then it is written only if the number is better than in all epochs
-        that were looked at before. None: always.
+        that were looked at before, and not at the end of the fit. None: always.
     greater_is_better : bool or None, default=None
         None: not for a name that ends in "loss".
+    resume : bool, default=False
+        Whether `fit` goes on with an unfinished fit that is in the file, instead of beginning anew: run the program
+        again that was killed. The results are the same, bit for bit, as of one that was not. X, y and parameters but
+        `n_threads`, `verbose`, `callbacks`, `max_iter` and `output` have to be the same; rows are only counted. What
+        other callbacks remember is not in the file. Not for "lbfgs", `gradient_tol`, Dask, or a warm start.
 
     Raises
     ------
     ImportError
         In `fit`, if the extra `files` is not installed.
     ValueError
-        In `fit`, if an epoch has no such number, or a parameter is what `save` has no form for.
+        In `fit`, if an epoch has no such number, a parameter is what `save` has no form for, or the file is of another
+        fit.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import fastmlp
+    >>> from fastmlp.callbacks import Checkpoint
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoint = Checkpoint(Path(folder, "digits.safetensors"), resume=True)
+    ...     model = fastmlp.MLPClassifier(tol=1.0, n_iter_no_change=3, random_state=0, callbacks=checkpoint)
+    ...     model = model.fit(X / 16, y)
+    ...     fastmlp.load(checkpoint.path).n_iter_ == model.n_iter_
+    True
     """
 
     def __init__(
@@ -152,16 +172,36 @@ class Checkpoint(_Callback):
         every: int = 1,
         monitor: str | None = None,
         greater_is_better: bool | None = None,
+        resume: bool = False,
     ):
         _check_count("every", every, 1)
+        if resume and monitor is not None:
+            raise ValueError(f"resume=True needs the last epoch, and monitor={monitor!r} keeps the best: monitor=None.")
         self.path, self.every, self.monitor = os.fspath(path), every, monitor
-        self.greater_is_better = greater_is_better
+        self.greater_is_better, self.resume = greater_is_better, bool(resume)
         self._monitor = None if monitor is None else _Monitor(self, monitor, greater_is_better)
 
     def __call__(self, epoch: Epoch) -> None:
         """Write the file, if it is time to."""
         if epoch.number % self.every == 0 and (self._monitor is None or self._monitor.improves(epoch)):
-            epoch.fitted_estimator().save(self.path)
+            self._save(epoch.fitted_estimator())
+
+    def fit_ends(self, estimator: Any) -> None:
+        """Write the file, unless it has the best epoch."""
+        if self._monitor is None:
+            self._save(estimator)
+
+    def unfinished(self) -> Any:
+        """Return the estimator in the file, if it is there and of an unfinished fit, else None."""
+        if not self.resume or not os.path.exists(self.path):
+            return None
+        from fastmlp.storage import load  # which knows the estimators
+
+        estimator = load(self.path)
+        return estimator if hasattr(estimator, "_begun") else None
+
+    def _save(self, estimator: Any) -> None:
+        (estimator.to_local() if hasattr(estimator, "to_local") else estimator).save(self.path)
 
 
 class LearningRateLogger(_Callback):

@@ -146,7 +146,9 @@ def _encode_parameter(estimator: BaseEstimator, name: str, tensors: dict[str, np
                 "tuples, lists, dicts or arrays of them. A pickle can hold it, for those who trust the file."
             ) from error
     default = inspect.signature(cls).parameters[name].default
-    if name != "callbacks":  # always code; without them a training goes on with the same numbers
+    # callbacks are always code, and without them a training goes on with the same numbers; an unfinished fit has the
+    # state of its generator
+    if name != "callbacks" and not (name == "random_state" and hasattr(estimator, "_begun")):
         more = ", and the optimizer's state is left out, too" if name == "learning_rate" else ""
         warnings.warn(
             f"save leaves out {name}={value!r}, which a file that holds no code cannot have. What is loaded predicts "

@@ -5,7 +5,6 @@ import pytest
 from benchmarks.common import ROOT
 from benchmarks.common import run_module as run
 
-
 SUITES = [
     "Fit.time_fit",
     "FitMemory.peakmem_fit",
@@ -32,7 +31,10 @@ SOME = [
 
 
 def test_asv(tmp_path):
-    """`asv check` passes, and every suite runs once, on some of its parameters; asv keeps what it knows of the machine in the home directory."""
+    """`asv check` passes, and every suite runs once, on some of its parameters.
+
+    asv keeps what it knows of the machine in the home directory.
+    """
     if not (ROOT / ".git").exists():
         pytest.skip("asv needs the repository")
     run("asv", "machine", "--yes", home=tmp_path)

@@ -85,7 +85,16 @@ def test_scikit_learn_check(estimator, check):
 
 def test_import_changes_nothing_global():
     assert fastmlp.__version__
-    names = {"Activation", "MLPClassifier", "MLPRegressor", "Perceptron", "check_gradient", "fit_many", "load", "to_onnx"}
+    names = {
+        "Activation",
+        "MLPClassifier",
+        "MLPRegressor",
+        "Perceptron",
+        "check_gradient",
+        "fit_many",
+        "load",
+        "to_onnx",
+    }
     assert set(fastmlp.__all__) == names
 
 

@@ -157,6 +157,7 @@ class Engine:
 
     def set_state(self, state: np.ndarray) -> None:
         """Copy the optimizer's moments in, (n_slots, n_parameters) in the order of `network.flatten`."""
+        self._n_slots = len(state)
         for slot, moment in enumerate(state, start=1):
             self._layout.write(*unflatten(moment, self.network.widths), slot * self._layout.plan[FIRST])
 

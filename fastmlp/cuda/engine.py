@@ -144,6 +144,7 @@ class Engine:
 
     def set_state(self, state: np.ndarray) -> None:
         """Copy the optimizer's moments in, (n_slots, n_parameters) in the order of `network.flatten`."""
+        self._n_slots = len(state)
         for slot, moment in enumerate(state, start=1):
             packed = self._parameters.pack(*unflatten(moment, self.network.widths), self.dtype)
             self._memory[slot * self._size : (slot + 1) * self._size].copy_to_device(packed)

@@ -27,13 +27,12 @@ from fastmlp.dask.partitions import check_collections, distribute, gather, is_co
 from fastmlp.dask.rows import Summary, make_shard, merge, summarise
 from fastmlp.estimators.base import STOCHASTIC_SOLVERS, BaseMLP
 from fastmlp.estimators.classifier import MLPClassifier
-from fastmlp.estimators.history import history_of
 from fastmlp.estimators.inputs import unchanged_on_error
 from fastmlp.estimators.protocol import fit_task, with_callbacks
 from fastmlp.estimators.regressor import MLPRegressor
+from fastmlp.estimators.resume import Call, end_fit
 from fastmlp.estimators.validation import Rows, Validation, check_validation, validated_rows
 from fastmlp.network import Network
-from fastmlp.training.stochastic import History
 
 OWN = ("client", "sync_every", "synchronous_epochs", "checkpoint", "timeout")
 SEEDS = np.iinfo(np.int32).max
@@ -307,23 +306,14 @@ class DaskMLP(BaseMLP):
                 names = ("X_val", "y_val", "sample_weight_val")
                 validation = [gather(cluster, *named) for named in zip(names, validation, strict=True)]
                 held_out = None if validation[0] is None else validated_rows(self, *validation, some)
-                history = history_of(self, start, some.X.dtype) if continues else History(start=start)
                 with self._listeners(task, sum(shard.n_rows for shard in shards), partial) as listeners:
-                    learnt = self._train(
-                        cluster,
-                        shards,
-                        network,
-                        parameters,
-                        held_out,
-                        history,
-                        random_state,
-                        partial,
-                        continues,
-                        listeners,
-                    )
+                    call = Call(start, partial, continues, listeners=listeners)
+                    learnt = self._train(cluster, shards, network, parameters, held_out, random_state, call)
             self._assign(network, learnt)
             if task is not None:
                 task.end()
+            if not partial:
+                end_fit(self)
         return self
 
     def _summarised(
@@ -370,16 +360,14 @@ class DaskMLP(BaseMLP):
         network: Network,
         parameters: tuple[list[np.ndarray], list[np.ndarray]],
         held_out: Rows | None,
-        history: History,
         random_state: np.random.RandomState,
-        partial: bool,
-        continues: bool,
-        listeners: Sequence[Callable],
+        call: Call,
     ) -> dict[str, Any]:
         """Train and return the attributes learnt."""
         dtype, n_rows = parameters[0][0].dtype, sum(shard.n_rows for shard in shards)
-        schedule = self._schedule(n_rows, partial)
-        optimizer = self._make_optimizer(partial, continues)
+        history = self._history(call, dtype)
+        schedule = self._schedule(n_rows, call.partial)
+        optimizer = self._make_optimizer(call)
         if optimizer.state is None:
             optimizer.state = np.zeros((optimizer.n_slots, network.n_parameters), dtype)
         shuffle_seed, dropout_seed = (int(random_state.randint(SEEDS)) for _ in range(2))
@@ -421,7 +409,7 @@ class DaskMLP(BaseMLP):
         validate = None
         if held_out is not None:
             validate = functools.partial(Validation(self.to_local(), network, held_out).measure, engine)
-        learnt = self._learn(network, engine, optimizer, history, schedule, random_state, n_rows, validate, listeners)
+        learnt = self._learn(network, engine, optimizer, history, schedule, random_state, n_rows, validate, call)
         if self.checkpoint is not None:
             checkpoints.remove(self.checkpoint)
         return {**learnt, "n_iter_": n_before + learnt["n_iter_"]}

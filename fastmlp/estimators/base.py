@@ -37,6 +37,15 @@ from fastmlp.estimators.inputs import (
 )
 from fastmlp.estimators.prediction import Predictor
 from fastmlp.estimators.protocol import OF_A_FIT, CallbackSupportMixin, FitTask, fit_task, with_callbacks
+from fastmlp.estimators.resume import (
+    Begun,
+    Call,
+    check_same_rows,
+    end_fit,
+    generator_of,
+    put_back,
+    unfinished_fit,
+)
 from fastmlp.estimators.shared import validate_part
 from fastmlp.estimators.state import plain_state, state_of
 from fastmlp.estimators.storable import Storable
@@ -246,19 +255,27 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
             check_validation(self, *validation)
             continues = hasattr(self, "coefs_") and (self.warm_start or partial)
             random_state = check_random_state(self.random_state)
+            unfinished = None if partial else unfinished_fit(self, continues)
+            if unfinished is not None:
+                random_state = put_back(random_state, unfinished._begun["generator"])
+            generator = generator_of(random_state)
             network, parameters, rows = self._prepare(X, y, sample_weight, random_state, partial, continues, **encoding)
+            if unfinished is not None:
+                check_same_rows(unfinished, network, rows.X.dtype, rows.count)
+                parameters = unfinished._parameters(rows.X.dtype)
+            begun = None if partial or continues or generator is None else Begun(generator=generator, n_rows=rows.count)
             held_out = None if validation[0] is None else validated_rows(self, *validation, rows)
             with self._listeners(task, rows.count, partial) as listeners:
+                call = Call(start, partial, continues, unfinished, begun, listeners)
                 if self.solver in STOCHASTIC_SOLVERS:
-                    history = history_of(self, start, rows.X.dtype) if continues else History(start=start)
-                    learnt = self._fit_stochastic(
-                        network, parameters, rows, held_out, history, random_state, partial, continues, listeners
-                    )
+                    learnt = self._fit_stochastic(network, parameters, rows, held_out, random_state, call)
                 else:
-                    learnt = self._fit_lbfgs(network, parameters, rows, continues, listeners, start)
+                    learnt = self._fit_lbfgs(network, parameters, rows, call)
             self._assign(network, learnt)
             if task is not None:
                 task.end()
+            if not partial:
+                end_fit(self)
         return self
 
     @contextmanager
@@ -281,6 +298,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
 
     def _assign(self, network: Network, learnt: dict[str, Any]) -> None:
         """Assign the attributes of a fitted estimator."""
+        vars(self).pop("_begun", None)
         vars(self).update(
             learnt,
             n_outputs_=network.widths[-1],
@@ -352,25 +370,23 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         parameters: tuple[list[np.ndarray], list[np.ndarray]],
         rows: Rows,
         held_out: Rows | None,
-        history: History,
         random_state: np.random.RandomState,
-        partial: bool,
-        continues: bool,
-        listeners: Sequence[Callable],
+        call: Call,
     ) -> dict[str, Any]:
         """Train with a stochastic solver and return the attributes learnt."""
+        history = self._history(call, rows.X.dtype)
         if self.early_stopping and held_out is None:
             # In partial fits: by an int the same rows in each call, the first one has drawn weights as well; and a part
             # of the data may not have two rows of a class.
-            stratify = None if partial else self._stratify(rows.targets)
-            draws = check_random_state(self.random_state) if partial else random_state
+            stratify = None if call.partial else self._stratify(rows.targets)
+            draws = check_random_state(self.random_state) if call.partial else random_state
             rows, held_out = split(rows, self.validation_fraction, stratify, draws, self.shuffle == "blocks")
         validation = None if held_out is None else Validation(self, network, held_out)
         n_rows, dtype = rows.count, rows.X.dtype
-        schedule = self._schedule(n_rows, partial)
+        schedule = self._schedule(n_rows, call.partial)
         if self.shuffle == "blocks":
             schedule = replace(schedule, blocks=blocks_of(rows.X, rows.places, n_rows, schedule.batch_size))
-        optimizer = self._make_optimizer(partial, continues)
+        optimizer = self._make_optimizer(call)
         augmentation = augmentation_of(self.augment)
         with self._make_engine(network, dtype, self._device_for(rows.X)) as engine:
             trained = engine
@@ -387,9 +403,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
             else:
                 engine.set_state(optimizer.state.astype(dtype, copy=False))
             validate = None if validation is None else functools.partial(validation.measure, engine)
-            return self._learn(
-                network, trained, optimizer, history, schedule, random_state, n_rows, validate, listeners
-            )
+            return self._learn(network, trained, optimizer, history, schedule, random_state, n_rows, validate, call)
 
     def _schedule(self, n_rows: int, partial: bool) -> Schedule:
         """Return how long to train on so many rows."""
@@ -417,7 +431,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         random_state: np.random.RandomState,
         n_rows: int,
         validate: Callable | None,
-        listeners: Sequence[Callable],
+        call: Call,
     ) -> dict[str, Any]:
         """Train in epochs on an engine that has all it needs, and return the attributes learnt."""
 
@@ -436,7 +450,8 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         def fitted(n_iter: int) -> BaseMLP:
             until_now = copy_of(optimizer)
             until_now.state = engine.get_state()
-            return self._as_fitted(network, learnt(engine.get_parameters(), n_iter, until_now, copy.deepcopy(history)))
+            so_far = learnt(engine.get_parameters(), n_iter, until_now, copy.deepcopy(history))
+            return self._as_fitted(network, so_far if call.begun is None else so_far | {"_begun": call.begun})
 
         parameters, n_iter = train(
             engine,
@@ -447,8 +462,9 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
             n_rows,
             validate,
             self.early_stopping,
-            listeners,
+            call.listeners,
             fitted,
+            0 if call.unfinished is None else call.unfinished.n_iter_,
         )
         return learnt(parameters, n_iter, optimizer, history)
 
@@ -457,12 +473,10 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         network: Network,
         parameters: tuple[list[np.ndarray], list[np.ndarray]],
         rows: Rows,
-        continues: bool,
-        listeners: Sequence[Callable],
-        start: float,
+        call: Call,
     ) -> dict[str, Any]:
         """Train with L-BFGS, always in float64, and return the attributes learnt."""
-        n_samples_seen = getattr(self, "t_", 0) if continues else 0
+        n_samples_seen = getattr(self, "t_", 0) if call.continues else 0
 
         def learnt(parameters: tuple[list[np.ndarray], list[np.ndarray]], loss: float, n_iter: int) -> dict[str, Any]:
             coefs, intercepts = parameters
@@ -474,7 +488,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
                 "loss_": loss,
             }
 
-        if not continues:
+        if not call.continues:
             forget_history(self)
         with self._make_engine(network, np.dtype(np.float64)) as engine:
             weight = None if rows.weight is None else rows.weight.astype(np.float64)
@@ -489,9 +503,9 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
                     self.tol,
                     self.verbose if self.verbose < 2 else False,
                     rows.X.dtype,
-                    listeners,
+                    call.listeners,
                     lambda *so_far: self._as_fitted(network, learnt(*so_far)),
-                    start,
+                    call.start,
                 )
             )
 
@@ -504,12 +518,21 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         precision = self.precision if dtype == np.float32 else device.PRECISIONS[0]
         return device.make_engine(network, dtype, self.n_threads, device=where, precision=precision)
 
-    def _make_optimizer(self, partial: bool, continues: bool) -> SGD | Adam:
+    def _history(self, call: Call, dtype: np.dtype) -> History:
+        """Return a new history, or a copy of that which goes on."""
+        if call.unfinished is not None:
+            seconds = call.unfinished.history_["seconds"][-1]
+            return history_of(call.unfinished, call.start - seconds, dtype)
+        return history_of(self, call.start, dtype) if call.continues else History(start=call.start)
+
+    def _make_optimizer(self, call: Call) -> SGD | Adam:
         """Return a new optimizer, or a copy of that of the last fit if it may go on and is of the same kind."""
+        if call.unfinished is not None:
+            return copy_of(call.unfinished._optimizer)
         last = getattr(self, "_optimizer", None)
         if last is not None and last.name != self.solver:
             last = None
-        if partial and last is not None:
+        if call.partial and last is not None:
             return copy_of(last)
         schedule = self.learning_rate
         if self.solver != "sgd" and schedule in ("invscaling", "adaptive"):  # which scikit-learn's Adam ignores
@@ -528,11 +551,12 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
             new = SGD(rate, self.momentum, self.nesterovs_momentum, **bounds)
         else:
             new = Adam(rate, self.beta_1, self.beta_2, self.epsilon, self.solver, **bounds)
-        return with_state_of(new, last) if continues and self.keep_optimizer and last is not None else new
+        return with_state_of(new, last) if call.continues and self.keep_optimizer and last is not None else new
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        if not self.keep_optimizer and state.get("_optimizer") is not None:
+        kept = self.keep_optimizer or "_begun" in state
+        if not kept and state.get("_optimizer") is not None:
             state = {**state, "_optimizer": without_state(self._optimizer)}
         return plain_state(state)
 

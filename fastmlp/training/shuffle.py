@@ -69,6 +69,11 @@ class Shuffle:
             self.random_state.shuffle(self.order)
         return self.order
 
+    def skip(self, epochs: int) -> None:
+        """Draw the orders of so many epochs that have been taken."""
+        for _ in range(epochs if self.random_state is not None else 0):
+            self.next()
+
     def _draw_groups(self):
         edges, order = self.blocks.edges, self.order
         chosen, group_edges = self.random_state.permutation(len(edges) - 1), self.blocks.group_edges()

@@ -150,6 +150,7 @@ def train(
     early_stopping: bool = False,
     callbacks: Sequence[Callable[[Epoch], object]] = (),
     fitted: Callable[[int], object] | None = None,
+    n_before: int = 0,
 ) -> tuple[Parameters, int]:
     """Train until the loss, or the validation score, no longer improves, or for `max_iter` epochs.
 
@@ -178,6 +179,9 @@ def train(
         Called with each `Epoch`; the training ends if one returns True.
     fitted : callable or None, default=None
         Gives `Epoch.fitted_estimator` what it returns, for the number of the epoch.
+    n_before : int, default=0
+        How many epochs of this call have been taken already, by one that did not end: `random_state` is as it was when
+        that one began, all else as it was after its last epoch.
 
     Returns
     -------
@@ -204,13 +208,25 @@ def train(
             if history.no_improvement_count > patience:  # the last fit stopped, and kept its best weights
                 history.no_improvement_count = 0
     shuffle = Shuffle(n_samples, random_state if schedule.shuffle else None, schedule.blocks)
+    shuffle.skip(n_before)
     n_steps = -(-n_samples // schedule.batch_size)
     # whether nothing has to be done, said or known after each epoch
     alone = validate is None and not (schedule.verbose or schedule.single_epoch) and schedule.gradient_tol is None
     alone = alone and optimizer.rate.lasts and not callbacks
-    n_iter, finite, better, stops = 0, True, False, False
+    n_iter, finite, better, stops = n_before, True, False, False
+
+    def has_to_stop() -> bool:
+        """Return whether it has not improved for too long, unless the optimizer has a smaller learning rate to try."""
+        if history.no_improvement_count <= patience:
+            return False
+        if optimizer.trigger_stopping(_no_improvement(schedule, early_stopping), bool(schedule.verbose)):
+            return True
+        history.no_improvement_count = 0
+        return False
+
     try:
-        while n_iter < schedule.max_iter:
+        stops = n_before > 0 and has_to_stop()
+        while n_iter < schedule.max_iter and not stops:
             stopping = Stopping(history.best_loss, history.no_improvement_count, schedule.tol, patience)
             most, start = schedule.max_iter - n_iter if alone else 1, time.perf_counter()
             try:
@@ -257,12 +273,8 @@ def train(
                     break
                 if not early_stopping:
                     history.no_improvement_count = 0
-            if history.no_improvement_count > patience:
-                stops = optimizer.trigger_stopping(_no_improvement(schedule, early_stopping), bool(schedule.verbose))
-                if stops:
-                    break
-                history.no_improvement_count = 0
-            if schedule.single_epoch:
+            stops = has_to_stop()
+            if stops or schedule.single_epoch:
                 break
             if n_iter == schedule.max_iter:
                 warnings.warn(
