@@ -102,6 +102,8 @@ class SearchDisplay:
             )
         self.rounds = np.zeros(count) if rounds is None else np.array(listed("rounds", rounds, count))
         self.best = int(self._from_worst()[-1]) if best is None else best
+        if not 0 <= self.best < count:
+            raise ValueError(f"best must be the number of a candidate, from 0 to {count - 1}, got {best!r}.")
         self.score_name = score_name
         self.others_vary = others_vary
 
@@ -302,8 +304,11 @@ class _Axis:
         if self.numeric:
             self.distinct = sorted(set(keys))
         else:
-            first = dict(zip(keys[::-1], values[::-1], strict=True))
-            sizes = {key: np.atleast_1d(np.asarray(first[key], object)).tolist() for key in dict.fromkeys(keys)}
+            # dicts keep the order in which they come; 50 is found beside (50,)
+            sizes = {
+                key: list(value) if isinstance(value, list | tuple) else [value]
+                for key, value in zip(keys, values, strict=True)
+            }
             known = all(isinstance(size, Real) for several in sizes.values() for size in several)
             self.distinct = sorted(sizes, key=sizes.get) if known else list(sizes)
         number = {key: place for place, key in enumerate(self.distinct)}

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -49,7 +50,7 @@ def unwrap(estimator: Any, display: str, kinds: tuple[type, ...] = ALIKE) -> tup
     ValueError
         If a search did not fit its best network.
     """
-    given, before = estimator, []
+    before = []
     while not isinstance(estimator, kinds):
         if isinstance(estimator, Pipeline):
             if len(estimator) > 1:
@@ -64,12 +65,12 @@ def unwrap(estimator: Any, display: str, kinds: tuple[type, ...] = ALIKE) -> tup
                 f"{display} needs the best estimator of a search, and this one has refit={estimator.refit!r}: take "
                 "refit=True."
             )
-        elif hasattr(estimator, "estimator") or hasattr(estimator, "regressor"):
-            raise NotFittedError(f"This {type(estimator).__name__} is not fitted yet: call fit before {display}.")
         else:
+            if isinstance(estimator, BaseSearchCV | TransformedTargetRegressor):
+                check_is_fitted(estimator)
             raise TypeError(
                 f"{display} needs an MLPClassifier or MLPRegressor{'' if kinds is ALIKE else ' of fastmlp'}, or a "
-                f"Pipeline that ends in one, or a search of one, got {given!r}."
+                f"Pipeline that ends in one, or a search of one, got {estimator!r}."
             )
     check_is_fitted(estimator, "coefs_")
     return estimator, before
