@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import same_color, to_rgb
+from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from scipy.sparse import csr_array
 from scipy.stats import loguniform
@@ -773,7 +774,7 @@ def luminance(color):
 
 
 @pytest.mark.parametrize("style", ["default", "dark_background"])
-def test_texts_are_seen_in_each_style(style, stopping, network, grid, random_search):
+def test_texts_and_lines_are_seen_in_each_style(style, stopping, network, grid, random_search):
     for draw in all_displays(stopping, network, grid, random_search):
         with plt.style.context(style):
             display = draw()
@@ -790,6 +791,9 @@ def test_texts_are_seen_in_each_style(style, stopping, network, grid, random_sea
                 else:
                     below = background
                 assert abs(luminance(text.get_color()) - below) > 0.2, text
+            for line in display.figure_.findobj(Line2D):
+                if line.get_visible():
+                    assert abs(luminance(line.get_color()) - background) > 0.2, line
 
 
 @pytest.mark.parametrize("n_layers", range(1, 11))
