@@ -42,11 +42,12 @@ def main(picture: Any = None) -> dict[str, Any]:
 def draw(picture: Any, functions: dict[str, tuple[Callable, tuple, float]], tolerance: float) -> None:
     """Write each function, its network and the error into a file."""
     figure = import_extra("matplotlib.figure", "plots", "A picture").Figure(figsize=(13, 4))
-    figure.subplots_adjust(left=0.05, right=0.99, top=0.92, bottom=0.13, wspace=0.2)
-    for ax, (name, (function, interval, _)) in zip(figure.subplots(1, 3), functions.items(), strict=True):
+    figure.subplots_adjust(left=0.07, right=0.99, top=0.92, bottom=0.13, wspace=0.27)
+    axes, places = figure.subplots(1, 3), ("lower left", "upper center", "lower right")
+    for ax, place, (name, (function, interval, _)) in zip(axes, places, functions.items(), strict=True):
         plot_approximation(approximate(function, interval, tolerance), function, interval, ax=ax)
         ax.set_title(name)
-        ax.legend(loc="upper center" if name == "|x|" else "lower left")
+        ax.legend(loc=place, fontsize="small")
     figure.savefig(picture)
 
 
