@@ -85,17 +85,9 @@ def test_scikit_learn_check(estimator, check):
 
 def test_import_changes_nothing_global():
     assert fastmlp.__version__
-    names = {
-        "Activation",
-        "MLPClassifier",
-        "MLPRegressor",
-        "Perceptron",
-        "check_gradient",
-        "fit_many",
-        "load",
-        "to_onnx",
-    }
-    assert set(fastmlp.__all__) == names
+    estimators = {"Activation", "MLPClassifier", "MLPRegressor", "Perceptron"}
+    forms = {"from_sklearn", "load", "to_keras", "to_onnx", "to_sklearn", "to_torch"}
+    assert set(fastmlp.__all__) == estimators | forms | {"check_gradient", "fit_many"}
 
 
 same_as_in_scikit_learn_1_7 = pytest.mark.skipif(

@@ -214,8 +214,10 @@ def check_labels(y: object) -> str:
     Raises
     ------
     ValueError
-        If y has fractions.
+        If y has fractions, or None, as polars has for a missing string.
     """
+    if not issparse(y) and y.dtype == object and np.equal(y, None).any():
+        raise ValueError("Input y contains None, which is no label.")
     kind = kind_of_labels(y)
     if kind not in ("binary", "multiclass", "multilabel-indicator", "multiclass-multioutput"):
         raise ValueError(

@@ -148,8 +148,24 @@ A network takes numbers. A word becomes a column of its own with 1 where it stan
 ((2000, 102), 3.0)
 
 The result is sparse: of 102 numbers of a row, the 3 that are not zero are kept. The network takes it so, and
-multiplies no zeros. A street that was not there in training gets zeros only (`handle_unknown`), and no error. With a
-pandas DataFrame, give the columns by name.
+multiplies no zeros. A street that was not there in training gets zeros only (`handle_unknown`), and no error.
+
+In a pandas or polars DataFrame columns have names, to choose them by; in one of pandas, also by their type:
+
+>>> import pandas as pd
+>>> from sklearn.compose import make_column_selector
+>>> frame = pd.DataFrame({"area": area, "rooms": rooms, "street": flats[:, 2]})
+>>> by_type = ColumnTransformer(
+...     [
+...         ("numbers", StandardScaler(), make_column_selector(dtype_include="number")),
+...         ("words", OneHotEncoder(handle_unknown="ignore"), make_column_selector(dtype_exclude="number")),
+...     ]
+... )
+>>> bool(abs(by_type.fit_transform(frame) - prepared).max() < 1e-12)
+True
+>>> print(by_type.get_feature_names_out()[[0, 1, 2, -1]])
+['numbers__area' 'numbers__rooms' 'words__street_street 0'
+ 'words__street_street 99']
 
 >>> network = MLPRegressor(hidden_layer_sizes=(20,), learning_rate_init=0.01, max_iter=500, tol=1e-3, random_state=0)
 >>> model = TransformedTargetRegressor(make_pipeline(preparation, network), transformer=StandardScaler())
