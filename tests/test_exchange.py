@@ -454,7 +454,7 @@ def test_probabilities_and_logits(library, y, settings):
     compare(library, model, model._forward(X, raw=True), output="logits")
 
 
-@pytest.mark.parametrize("loss", fastmlp.MLPRegressor._parameter_constraints["loss"][0].options)
+@pytest.mark.parametrize("loss", sorted(fastmlp.MLPRegressor._parameter_constraints["loss"][0].options))
 def test_losses_of_numbers(library, loss):
     y = np.exp(np.column_stack([X[:, 0], X[:, 1]]))
     model = fastmlp.MLPRegressor(loss, (6,), max_iter=3, random_state=0).fit(X, y)
