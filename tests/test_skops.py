@@ -57,9 +57,8 @@ def case(request):
 def assert_same_output(ours, theirs, rows):
     one, other = (model.predict(rows) for model in (ours, theirs))
     assert one.dtype == other.dtype
-    np.testing.assert_array_equal(
-        one.toarray() if issparse(one) else one, other.toarray() if issparse(other) else other
-    )
+    assert issparse(one) == issparse(other)
+    np.testing.assert_array_equal(*(labels.toarray() if issparse(labels) else labels for labels in (one, other)))
     for method in ("predict_proba", "decision_function"):
         if hasattr(theirs, method):
             one, other = (getattr(model, method)(rows) for model in (ours, theirs))
