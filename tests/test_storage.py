@@ -224,7 +224,6 @@ def score(model, X, y):
         {"learning_rate": rate, "keep_optimizer": True},
         {"random_state": np.random.RandomState(0)},
     ],
-    ids=str,
 )
 def test_code_that_only_training_needs_is_left_out_with_a_warning(settings, tmp_path):
     model = classifier(**settings).fit(X, TWO)
