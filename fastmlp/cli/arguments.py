@@ -26,10 +26,11 @@ def widths(text: str) -> tuple[int, ...]:
 def closest(name: str, names: Iterable[str]) -> str:
     """Return the end of a message about a name that is not there: the one that is meant, perhaps, and all."""
     names = list(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    guess = f"did you mean {close[0]!r}? " if close else ""
+    folded = {other.casefold(): other for other in names}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    guess = f"did you mean {folded[close[0]]!r}? " if close else ""
     shown = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
-    return f"{guess}There are: {shown}"
+    return f"{guess}there are {shown}"
 
 
 def names_of(texts: Sequence[str], option: str, columns: Sequence[str]) -> list[str]:

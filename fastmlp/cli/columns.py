@@ -15,6 +15,7 @@ from fastmlp.cli.files import pd
 NUMBER, DATE, CATEGORY, DROPPED = "number", "date", "category", "dropped"
 MANY_LEVELS = 10  # text with more levels than that, in more than half of its rows another one, names the rows
 MANY_ROWS = 50  # of so many rows, integers without a gap number the rows
+LARGEST = 1e100  # the square of a larger number may be infinite
 NOT_VALUES = ("bytes", "mixed", "complex", "timedelta", "timedelta64", "interval", "period", "time", "unknown-array")
 EPOCH, DAY = "1970-01-01", 86_400_000_000_000  # nanoseconds
 
@@ -29,7 +30,7 @@ class Column(NamedTuple):
     kind : {"number", "date", "category", "dropped"}
         What it is taken for.
     missing : int
-        Rows without a value; infinite numbers have none.
+        Rows without a value; infinite and huge numbers are none.
     distinct : int
         How many values there are.
     note : str
@@ -44,11 +45,11 @@ class Column(NamedTuple):
 
 
 def as_numbers(values: pd.Series, decimal: str = ".") -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers in float64, NaN where there are none, and where a value is that is no number."""
+    """Return numbers in float64, NaN where there are none, and where something is that is no number."""
     if decimal != "." and not pd.api.types.is_numeric_dtype(values):
         values = values.map(lambda value: value.replace(decimal, ".") if isinstance(value, str) else value)
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.where(np.isinf(numbers), np.nan, numbers), np.isnan(numbers) & values.notna().to_numpy()
+    return np.where(np.abs(numbers) > LARGEST, np.nan, numbers), np.isnan(numbers) & values.notna().to_numpy()
 
 
 def as_dates(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +109,7 @@ def describe(values: pd.Series, name: str, decimal: str, keep: bool, category: b
     missing, distinct = int((~present).sum()), len(pd.unique(made[present]))
     infinite = missing - int(values.isna().sum())
     if infinite > 0:
-        note = f"{infinite} infinite, taken for missing"
+        note = f"{infinite} infinite or beyond {LARGEST:g}, taken for missing"
     reason = ""
     if distinct == 0:
         reason = "no values"

@@ -152,5 +152,5 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
         data = frame.to_parquet(index=False, engine="pyarrow")
     else:
         separator = "\t" if has_suffix(path, (".tsv", ".tsv.gz")) else ","
-        data = frame.to_csv(index=False, sep=separator).encode()
+        data = frame.to_csv(index=False, sep=separator, lineterminator="\n").encode()
     write(path, gzip.compress(data) if has_suffix(path, [".gz"]) else data)

@@ -17,7 +17,7 @@ from fastmlp.training.device import check_gpu
 REQUIRED = ("numba", "numpy", "scipy", "scikit-learn")
 EXTRAS = {  # as in pyproject.toml
     "cuda": ("numba-cuda",),
-    "dask": ("dask", "distributed"),
+    "dask": ("dask",),
     "plots": ("matplotlib",),
     "progress": ("rich",),
     "files": ("safetensors",),

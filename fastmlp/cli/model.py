@@ -100,7 +100,7 @@ def network_for(task: str, y: np.ndarray, settings: Mapping[str, Any]) -> BaseML
     estimator = MLPClassifier if task == CLASSIFICATION else MLPRegressor
     return estimator(
         dtype="float32",
-        batch_size=min(200, max(16, len(y) // 20)),
+        batch_size=min(200, max(16, len(y) // 20), len(y) // 2),
         early_stopping=bool(enough),
         scoring="loss" if enough else None,
         alpha=1e-4 if enough else 1.0,

@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({**found, "predictions": predicted.to_dict(orient="records")}, indent=2, default=str))
         return 0
     if options.out is None:
-        print(predicted.to_csv(index=False), end="")
+        print(predicted.to_csv(index=False, lineterminator="\n"), end="")
     notes = list(found["notes"])
     if found["score"] is not None:
         score = found["score"]

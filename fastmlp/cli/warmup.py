@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
         )
     compiled, seconds = 0, 0.0
     for name, took, count in warm_up(dtypes, options.full):
-        done = f"{count} functions compiled" if count else "nothing to compile"
+        done = f"{count} compiled" if count else "nothing to compile"
         print(f"{name:<45} {took:7.2f} s  {done}", flush=True)
         compiled, seconds = compiled + count, seconds + took
     print(f"{compiled} functions compiled in {seconds:.1f} s, kept in {kept['folder']}")
