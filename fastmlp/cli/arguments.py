@@ -30,7 +30,7 @@ def closest(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     guess = f"did you mean {folded[close[0]]!r}? " if close else ""
     shown = ", ".join(names[:30]) + (f" and {len(names) - 30} more" if len(names) > 30 else "")
-    return f"{guess}there are {shown}"
+    return f"{guess}there {'are ' + shown if names else 'is none'}"
 
 
 def names_of(texts: Sequence[str], option: str, columns: Sequence[str]) -> list[str]:

@@ -1,7 +1,6 @@
 """Predict the rows of a table by a model that `fastmlp train` wrote."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     """Predict, and print or write what is asked for; notes go to stderr."""
     for module in ("pandas", "pyarrow", "skops.io"):
         import_extra(module, "cli", "fastmlp predict")
-    from fastmlp.cli import files, model
+    from fastmlp.cli import files, model, report
     from fastmlp.cli.target import CLASSIFICATION
 
     files.check_output(options.out, (*files.CSV, *files.PARQUET), options.force)
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         files.write_table(options.out, predicted)
         found["out"] = str(options.out)
     if options.json:
-        print(json.dumps({**found, "predictions": predicted.to_dict(orient="records")}, indent=2, default=str))
+        print(report.to_json({**found, "predictions": predicted.to_dict(orient="records")}))
         return 0
     if options.out is None:
         print(predicted.to_csv(index=False, lineterminator="\n"), end="")

@@ -1,6 +1,8 @@
 """What `fastmlp train` reports, as data, as text and as a picture."""
 
 import io
+import json
+import math
 import warnings
 from typing import Any
 
@@ -128,7 +130,7 @@ def _columns(columns: list[dict[str, Any]]) -> list[str]:
         if column["kind"] == CATEGORY:
             done[0] += f" ({column['distinct']})"
         if column.get("missing") and column["kind"] != DROPPED:
-            done.append(f"{column['missing']} missing, " + ("a level" if column["kind"] == CATEGORY else "the median"))
+            done.append(f"{column['missing']} missing: " + ("a level" if column["kind"] == CATEGORY else "the median"))
         lines.append(f"  {column['name']:<{width}}  {column['kind']:<8}  {'; '.join(filter(None, done))}")
     if len(columns) > len(shown):
         lines.append(f"  and {len(columns) - len(shown)} more (--json has all)")
@@ -165,6 +167,22 @@ def _scores(score: dict[str, Any] | None, n_rows: int) -> list[str]:
             for row in score["classes"]
         ]
     return lines
+
+
+def to_json(found: dict[str, Any]) -> str:
+    """Return a JSON object; null stands for numbers that JSON has not."""
+    return json.dumps(_plain(found), indent=2, allow_nan=False, default=str)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has of a value."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def loss_picture(found: dict[str, Any], kind: str) -> bytes:

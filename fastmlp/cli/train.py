@@ -1,7 +1,6 @@
 """Train a network on a table, and say how good it is on rows held out."""
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -44,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--categories", **columns, help="columns of numbers that are categories, such as codes")
     add("--id", metavar="COLUMN", help="names the rows: not learnt from, and copied to predictions")
     add("--weight", metavar="COLUMN", help="weights of the rows")
-    add("--decimal", choices=[".", ","], default=".", help="decimal sign of numbers in CSV (default: %(default)s)")
+    add("--decimal", choices=[".", ","], default=".", metavar="SIGN", help="of numbers in CSV: . or , (default: .)")
     add("--seed", type=_seed, default=0, help="of all random numbers (default: %(default)s)")
     add("--threads", type=positive, help="most threads (default: all cores)")
     add("--device", choices=DEVICES, default="cpu", help="where to train (default: %(default)s)")
@@ -86,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     if options.loss_picture is not None:
         files.write(options.loss_picture, report.loss_picture(found, options.loss_picture.suffix[1:].lower()))
     if options.json:
-        print(json.dumps(_finite(found), indent=2, allow_nan=False))
+        print(report.to_json(found))
     elif not options.quiet:
         print(report.as_text(found))
     return 0
@@ -267,14 +266,3 @@ def fit(pipeline: Pipeline, task: str, X: Any, y: np.ndarray, weight: np.ndarray
 
 def _template(pipeline: Pipeline) -> Any:
     return getattr(pipeline[-1], "regressor", pipeline[-1])
-
-
-def _finite(value: Any) -> Any:
-    """Return a report with None for numbers that JSON has not."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
