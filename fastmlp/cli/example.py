@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import inspect
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -14,6 +15,7 @@ from fastmlp.cli.errors import BadInput
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("name", nargs="?", metavar="NAME", help="the example to run (default: list them)")
+    parser.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="of the example, such as a picture's path")
     parser.add_argument("--list", action="store_true", help="list the examples")
 
 
@@ -41,5 +43,10 @@ def run(options: argparse.Namespace) -> int:
     name = options.name.replace("-", "_")
     if name not in found:
         raise BadInput(f"there is no example {options.name!r}; {closest(name, found)}")
-    import_module(f"{examples.__name__}.{name}").main()
+    main = import_module(f"{examples.__name__}.{name}").main
+    try:
+        inspect.signature(main).bind(*options.arguments)
+    except TypeError as error:
+        raise BadInput(f"{name}: {error}, got {' '.join(options.arguments)!r}") from error
+    main(*options.arguments)
     return 0

@@ -22,6 +22,7 @@ EXTRAS = {  # as in pyproject.toml
     "progress": ("rich",),
     "files": ("safetensors",),
     "onnx": ("onnx", "onnxruntime", "skl2onnx"),
+    "optuna": ("optuna",),
     "torch": ("torch",),
     "keras": ("keras",),
     "cli": ("pandas", "pyarrow", "skops"),

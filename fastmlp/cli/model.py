@@ -30,10 +30,8 @@ FORMAT = "fastmlp table model 1"
 TRUSTED = [
     "fastmlp.estimators.classifier.MLPClassifier",
     "fastmlp.estimators.regressor.MLPRegressor",
-    "fastmlp.estimators.targets.LabelEncoder",
-    "fastmlp.training.optimizers.Adam",
-    "fastmlp.training.optimizers.LearningRate",
     "numpy.dtype",
+    "sklearn.compose._column_transformer._RemainderColsList",  # a list of columns, in older versions of scikit-learn
 ]
 FEWEST_OF_LEVEL = 10  # levels of fewer rows, or of fewer than a hundredth where that is less, are one level
 MOST_LEVELS = 100  # of a column
