@@ -108,7 +108,7 @@ def as_text(found: dict[str, Any]) -> str:
     lines += _scores(found["score"], rows["test"])
     notes = list(found["notes"])
     if found["epochs"] == found["most_epochs"]:
-        notes.append("the loss was still falling at the last epoch: more --epochs may be better")
+        notes.append("the training went to the last epoch: more --epochs may be better")
     if notes:
         lines += ["", "Notes", *(f"  - {note}" for note in notes)]
     lines += ["", _last_line(found)]
