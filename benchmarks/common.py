@@ -15,7 +15,7 @@ import sklearn  # noqa: F401 -- its BLAS is loaded before it is asked for
 from threadpoolctl import ThreadpoolController
 
 import fastmlp
-from fastmlp.__main__ import PAUSE, processor_name
+from fastmlp.cli.demo import PAUSE, processor_name
 from fastmlp.cpu import describe
 
 ROOT = Path(__file__).parent.parent

@@ -1,0 +1,1 @@
+"""The command line, a file for each subcommand; `main.py` chooses among them, and says how they end."""
