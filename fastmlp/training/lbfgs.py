@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from fastmlp.network import flatten, unflatten
+from fastmlp.training.blas import one_thread
 from fastmlp.training.callbacks import Epoch, call
 from fastmlp.training.stochastic import ADVICE, NOT_FINITE, Parameters
 
@@ -78,14 +79,15 @@ def minimise(
 
     iterates = _Iterates(engine, alpha, flatten(*parameters).astype(np.float64), verbose, tell if callbacks else None)
     try:
-        result = minimize(
-            iterates.loss_and_gradient,
-            iterates.point,
-            method="L-BFGS-B",
-            jac=True,
-            callback=iterates.record,
-            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
-        )
+        with one_thread():
+            result = minimize(
+                iterates.loss_and_gradient,
+                iterates.point,
+                method="L-BFGS-B",
+                jac=True,
+                callback=iterates.record,
+                options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
+            )
     except (KeyboardInterrupt, _Ended) as end:
         if isinstance(end, KeyboardInterrupt):
             warnings.warn("Training interrupted by user.", stacklevel=2)
