@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import hstack, issparse
 from sklearn.base import BaseEstimator
 from sklearn.impute import MissingIndicator
+from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.activation import Activation
@@ -290,6 +291,10 @@ def validated_for_prediction(estimator: BaseEstimator, X: object) -> object:
             ensure_all_finite=finite(estimator.missing),
             reset=False,
         )
+        if X.dtype.type is np.longdouble:  # all finite in it, and perhaps not in float64
+            X = check_array(
+                X, accept_sparse="csr", dtype=np.float64, ensure_all_finite=finite(estimator.missing), input_name="X"
+            )
     check_entries(X)
     return replace_missing(estimator, X)
 

@@ -9,6 +9,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fastmlp.estimators.gpu import check_no_dates
 from fastmlp.estimators.inputs import as_rows, check_entries, unchanged_on_error
 from fastmlp.estimators.storable import Storable
 from fastmlp.estimators.targets import LabelEncoder, check_classes, check_labels, check_same_classes
@@ -162,6 +163,7 @@ class Perceptron(Storable, ClassifierMixin, BaseEstimator):
     # Here and not around partial_fit, where scikit-learn leaves out the check of parameters set after the first fit.
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X: Any, y: Any, partial: bool = False, classes: Any = None) -> "Perceptron":
+        check_no_dates(X)
         with unchanged_on_error(self):
             continues = hasattr(self, "coef_") and (self.warm_start or partial)
             dtypes = FLOATS
@@ -235,6 +237,7 @@ class Perceptron(Storable, ClassifierMixin, BaseEstimator):
             For two classes of the one unit, which fires for `classes_[1]`; for more, in the order of `classes_`.
         """
         check_is_fitted(self)
+        check_no_dates(X)
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
         check_entries(X)
         self._check_units(1 if len(self.classes_) == 2 else len(self.classes_))
