@@ -329,7 +329,9 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         activations = hidden_activations(self.activation, len(hidden))
         dropout = dropout_rates(self.dropout, len(hidden))
         change = augmentation_of(self.augment).function
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what is too large for float32 becomes infinite, and an error
             X, y, index = validate_part(
                 self,
                 X,

@@ -282,7 +282,7 @@ def validated_for_prediction(estimator: BaseEstimator, X: object) -> object:
         and np.isfinite(X).all()
     ):
         return X
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 becomes infinite, and an error
         X = validate_rows(
             estimator,
             X,
@@ -291,7 +291,8 @@ def validated_for_prediction(estimator: BaseEstimator, X: object) -> object:
             ensure_all_finite=finite(estimator.missing),
             reset=False,
         )
-        if X.dtype.type is np.longdouble:  # all finite in it, and perhaps not in float64
+        # all finite in long double, and perhaps not in float64; and of another byte order are float64 in a fit, too
+        if X.dtype.type is np.longdouble or (estimator.dtype is None and not X.dtype.isnative):
             X = check_array(
                 X, accept_sparse="csr", dtype=np.float64, ensure_all_finite=finite(estimator.missing), input_name="X"
             )

@@ -169,7 +169,9 @@ class Perceptron(Storable, ClassifierMixin, BaseEstimator):
             dtypes = FLOATS
             if continues:
                 dtypes = np.float32 if self.coef_.dtype == np.float32 else np.float64
-            with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # what is too large for float32 becomes infinite, and an error
                 X, y = validate_data(self, X, y, accept_sparse="csr", dtype=dtypes, order="C", reset=not continues)
             check_entries(X)
             check_labels(y)
