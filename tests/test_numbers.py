@@ -7,7 +7,7 @@ How exact: an output differs from that of the same weights in exact arithmetic b
 where n_l is the number of inputs of layer l, L the number of layers, eps that of the dtype (1.2e-7 in float32, 2.2e-16
 in float64), and M the largest output of the same network with the absolute values of all inputs, weights and biases,
 and 1 + z in the place of each activation of z. This is the bound of a sum of n products (Higham, Accuracy and stability
-of numerical algorithms, section 3.1) and 5 units of rounding for an activation, whose slope is 1 at most, layer by layer.
+of numerical algorithms, section 3.1) and 5 units of rounding of each activation, whose slope is 1 at most.
 """
 
 import warnings
