@@ -104,8 +104,8 @@ def machine() -> dict[str, object]:
     }
 
 
-PACKAGES = ("numba", "llvmlite", "numba-cuda", "scikit-learn", "numpy", "scipy", "torch", "jax")
-SETTINGS = ("OPENBLAS_", "OMP_", "MKL_", "NUMBA_", "GOTO_", "CUDA_", "XLA_", "JAX_", "TORCH_")
+PACKAGES = ("numba", "llvmlite", "numba-cuda", "scikit-learn", "numpy", "scipy", "torch", "jax", "skorch", "keras")
+SETTINGS = ("OPENBLAS_", "OMP_", "MKL_", "NUMBA_", "GOTO_", "CUDA_", "XLA_", "JAX_", "TORCH_", "KERAS_")
 
 
 def format_machine(facts: dict[str, object]) -> str:

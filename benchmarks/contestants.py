@@ -1,9 +1,11 @@
 """One network in each library: the same start, the same batches, the same rule of update; no L2 penalty.
 
-Each trains in the manner that is fastest in its library. Sparse rows go into PyTorch and JAX as lists of column and
-value, of equal length, with which both gather rows of the first weights: faster there than products of sparse matrices.
+Each trains in the manner that is fastest in its library; skorch and Keras by their `fit`, which is what they are for.
+Sparse rows go into PyTorch, skorch and JAX as lists of column and value, of equal length, with which they gather rows
+of the first weights: faster there than products of sparse matrices. Keras takes them as they are.
 """
 
+import os
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
@@ -17,7 +19,7 @@ from sklearn.neural_network import MLPClassifier as ScikitLearnMLPClassifier
 from sklearn.neural_network import MLPRegressor as ScikitLearnMLPRegressor
 
 import fastmlp
-from benchmarks.common import seconds
+from benchmarks.common import installed_version, seconds
 from benchmarks.shapes import Shape, dataset
 
 SEED = 0
@@ -200,41 +202,61 @@ def inputs_and_targets(problem: Problem) -> tuple[tuple[np.ndarray, ...], np.nda
     return inputs, y if problem.shape.loss == "log_loss" else y.astype(problem.dtype)[:, None]
 
 
+def torch_network(problem: Problem, device: str = "cpu"):
+    """Return the module that PyTorch and skorch train; if X is sparse, it takes columns and values."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    class ListedLinear(nn.Module):
+        """A linear layer for rows that are lists of columns and values."""
+
+        def __init__(self, inputs, outputs):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(inputs, outputs))
+            self.bias = nn.Parameter(torch.empty(outputs))
+
+        def forward(self, columns, values):
+            return functional.embedding_bag(columns, self.weight, per_sample_weights=values, mode="sum") + self.bias
+
+    class Network(nn.Module):
+        def __init__(self, widths, activation, listed):
+            super().__init__()
+            self.first = (ListedLinear if listed else nn.Linear)(*widths[:2])
+            others = [module for pair in pairwise(widths[1:]) for module in (activation(), nn.Linear(*pair))]
+            self.others = nn.Sequential(*others)
+
+        def forward(self, X, values=None):
+            return self.others(self.first(X) if values is None else self.first(X, values))
+
+    activation = {"relu": nn.ReLU, "tanh": nn.Tanh}[problem.shape.activation]
+    network = Network(problem.shape.widths, activation, problem.shape.density < 1)
+    return network.to(device, getattr(torch, problem.dtype))
+
+
+def set_weights(network, start: Start) -> None:
+    """Give a network of `torch_network` the weights and biases of a start."""
+    import torch
+
+    with torch.no_grad():
+        layers = [network.first, *network.others[1::2]]
+        for layer, coef, intercept in zip(layers, start.coefs, start.intercepts, strict=True):
+            coef = torch.from_numpy(coef)
+            layer.weight.copy_(coef.T if isinstance(layer, torch.nn.Linear) else coef)
+            layer.bias.copy_(torch.from_numpy(intercept))
+
+
 class Torch(Contestant):
     """PyTorch: modules, autograd and its fused optimizer; batches gathered by index; `compiled`: with torch.compile."""
 
     def __init__(self, problem: Problem, compiled: bool, device: str = "cpu"):
         import torch
-        from torch import nn
         from torch.nn import functional
-
-        class ListedLinear(nn.Module):
-            """A linear layer for rows that are lists of columns and values."""
-
-            def __init__(self, inputs, outputs):
-                super().__init__()
-                self.weight = nn.Parameter(torch.empty(inputs, outputs))
-                self.bias = nn.Parameter(torch.empty(outputs))
-
-            def forward(self, columns, values):
-                return functional.embedding_bag(columns, self.weight, per_sample_weights=values, mode="sum") + self.bias
-
-        class Network(nn.Module):
-            def __init__(self, widths, activation, listed):
-                super().__init__()
-                self.first = (ListedLinear if listed else nn.Linear)(*widths[:2])
-                others = [module for pair in pairwise(widths[1:]) for module in (activation(), nn.Linear(*pair))]
-                self.others = nn.Sequential(*others)
-
-            def forward(self, *inputs):
-                return self.others(self.first(*inputs))
 
         self.torch, self.problem, self.shape, self.device = torch, problem, problem.shape, device
         inputs, y = inputs_and_targets(problem)
         *self.inputs, self.y = (torch.from_numpy(array).to(device) for array in (*inputs, y))
-        activation = {"relu": nn.ReLU, "tanh": nn.Tanh}[self.shape.activation]
-        self.network = Network(self.shape.widths, activation, len(inputs) > 1)
-        self.network.to(device, self.inputs[-1].dtype)
+        self.network = torch_network(problem, device)
         criterion = {
             "log_loss": functional.cross_entropy,
             "binary_log_loss": functional.binary_cross_entropy_with_logits,
@@ -271,12 +293,7 @@ class Torch(Contestant):
         return [float(total) for total in totals]
 
     def begin(self, start: Start) -> None:
-        with self.torch.no_grad():
-            layers = [self.network.first, *self.network.others[1::2]]
-            for layer, coef, intercept in zip(layers, start.coefs, start.intercepts, strict=True):
-                coef = self.torch.from_numpy(coef)
-                layer.weight.copy_(coef.T if isinstance(layer, self.torch.nn.Linear) else coef)
-                layer.bias.copy_(self.torch.from_numpy(intercept))
+        set_weights(self.network, start)
         self.optimizer = self.new_optimizer()
         self.torch.manual_seed(SEED)
 
@@ -375,3 +392,112 @@ class Jax(Contestant):
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         return np.asarray(self.forward(self.state[0], X)).astype(int)
+
+
+class Skorch(Contestant):
+    """skorch: PyTorch's module behind scikit-learn's interface, with skorch's DataLoader and the fused optimizer.
+
+    All else is as skorch has it, but for the validation rows (`train_split`), of which the others have none. Its page
+    on performance says what would be faster for small networks: no callbacks, so no losses, and a Dataset of tensors.
+    """
+
+    def __init__(self, problem: Problem):
+        import skorch
+        import torch
+        from torch import nn
+
+        class HalfSquaredError(nn.MSELoss):
+            def forward(self, output, y):
+                return super().forward(output, y) / 2
+
+        self.torch, shape = torch, problem.shape
+        (X, *values), self.y = inputs_and_targets(problem)
+        self.X = {"X": X, "values": values[0]} if values else X
+        if shape.loss == "binary_log_loss":
+            self.y = self.y[:, 0]
+        net, criterion = {
+            "log_loss": (skorch.NeuralNetClassifier, nn.CrossEntropyLoss),
+            "binary_log_loss": (skorch.NeuralNetBinaryClassifier, nn.BCEWithLogitsLoss),
+            "squared_error": (skorch.NeuralNetRegressor, HalfSquaredError),
+        }[shape.loss]
+        self.net = net(
+            torch_network(problem),
+            criterion=criterion,
+            optimizer={"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[shape.solver],
+            optimizer__fused=True,
+            lr=shape.learning_rate,
+            batch_size=shape.batch,
+            iterator_train__shuffle=True,
+            train_split=None,
+            verbose=0,
+        )
+
+    def begin(self, start: Start) -> None:
+        self.net.initialize()  # with a new optimizer; a module that is an instance it keeps
+        set_weights(self.net.module_, start)
+        self.torch.manual_seed(SEED)
+
+    def train(self, epochs: int, shuffle: bool = True) -> list[float]:
+        self.net.iterator_train__shuffle = shuffle  # set_params of a net that is initialized refuses it
+        self.net.partial_fit(self.X, self.y, epochs=epochs)
+        return self.net.history[-epochs:, "train_loss"]
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return self.net.predict(X).astype(int)
+
+
+def keras_backend() -> str | None:
+    """Return what Keras computes with: KERAS_BACKEND, else PyTorch or JAX, which is installed; None if neither is."""
+    installed = (package for package in ("torch", "jax") if installed_version(package) is not None)
+    return os.environ.get("KERAS_BACKEND") or next(installed, None)
+
+
+class Keras(Contestant):
+    """Keras: `compile`, and `fit` with arrays; on the CPU, with what `keras_backend` says."""
+
+    def __init__(self, problem: Problem, backend: str):
+        os.environ["KERAS_BACKEND"] = backend  # Keras reads it when it is imported
+        import keras
+
+        self.keras, shape = keras, problem.shape
+        keras.config.set_floatx(problem.dtype)  # to which `fit` converts all arrays
+        self.batch = shape.batch
+        self.X, _ = problem.data()
+        _, self.y = inputs_and_targets(problem)
+        loss = {
+            "log_loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            "binary_log_loss": keras.losses.BinaryCrossentropy(from_logits=True),
+            "squared_error": keras.losses.MeanSquaredError(),
+        }[shape.loss]
+        optimizer = {
+            "adam": partial(keras.optimizers.Adam, epsilon=1e-8),
+            "sgd": keras.optimizers.SGD,
+        }[shape.solver]
+        with keras.device("cpu"):
+            features, *hidden, outputs = shape.widths
+            layers = [keras.layers.Dense(units, shape.activation) for units in hidden]
+            inputs = keras.Input((features,), sparse=shape.density < 1 and backend != "torch")  # there, dense by batch
+            self.model = keras.Sequential([inputs, *layers, keras.layers.Dense(outputs)])
+            weight = 0.5 if shape.loss == "squared_error" else None  # scikit-learn's is half of the mean
+            self.model.compile(optimizer(shape.learning_rate), loss, loss_weights=weight)
+            self.model.optimizer.build(self.model.trainable_variables)
+            self.new_state = [np.array(variable) for variable in self.model.optimizer.variables]
+
+    def begin(self, start: Start) -> None:
+        with self.keras.device("cpu"):
+            self.model.set_weights(
+                [array for pair in zip(start.coefs, start.intercepts, strict=True) for array in pair]
+            )
+            for variable, value in zip(self.model.optimizer.variables, self.new_state, strict=True):
+                variable.assign(value)  # a new optimizer would be compiled anew
+            self.keras.utils.set_random_seed(SEED)
+
+    def train(self, epochs: int, shuffle: bool = True) -> list[float]:
+        with self.keras.device("cpu"):
+            history = self.model.fit(self.X, self.y, batch_size=self.batch, epochs=epochs, shuffle=shuffle, verbose=0)
+        return history.history["loss"]
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        with self.keras.device("cpu"):
+            output = self.model.predict(X, batch_size=self.batch, verbose=0)
+        return (output[:, 0] > 0 if output.shape[1] == 1 else output.argmax(axis=1)).astype(int)

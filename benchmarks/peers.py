@@ -1,7 +1,8 @@
 """Time fastmlp beside its peers, in one run: `python -m benchmarks.peers`.
 
-Training: an epoch of ten networks, in scikit-learn, PyTorch and JAX as well. Prediction: 1, 100 and 200,000 rows, and
-the memory that the last takes. Peers that are not installed are left out; the extra `bench` installs them.
+Training: an epoch of ten networks, in scikit-learn, PyTorch, JAX, skorch and Keras as well. Prediction: 1, 100 and
+200,000 rows, and the memory that the last takes. Peers that are not installed are left out; the extra `bench` installs
+them.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +34,18 @@ from benchmarks.common import (
     seconds,
     summarise,
 )
-from benchmarks.contestants import Contestant, Estimator, Jax, Problem, Remote, Torch, make_start
+from benchmarks.contestants import (
+    Contestant,
+    Estimator,
+    Jax,
+    Keras,
+    Problem,
+    Remote,
+    Skorch,
+    Torch,
+    keras_backend,
+    make_start,
+)
 from benchmarks.kernels import measured_peak
 from benchmarks.shapes import BY_NAME, PREDICTED, dataset
 
@@ -117,13 +130,18 @@ def roster(threads: int, missing: list[str], only: list[str] | None = None):
             contestants["PyTorch, compiled"] = partial(Torch, compiled=True)
         if "jax" not in missing:
             contestants["JAX"] = Jax
+        if "skorch" not in missing and "torch" not in missing:
+            contestants["skorch"] = Skorch
+        backend = keras_backend()
+        if "keras" not in missing and backend is not None:
+            contestants[f"Keras, {backend}"] = partial(Keras, backend=backend)
         begins = ("fastmlp", "scikit-learn", *(only or [""]))
         yield {name: make for name, make in contestants.items() if name.startswith(begins)}
 
 
 def missing_peers() -> list[str]:
     """Return the packages of peers that are not installed."""
-    return [package for package in ("torch", "jax") if installed_version(package) is None]
+    return [package for package in ("torch", "jax", "skorch", "keras") if installed_version(package) is None]
 
 
 def prepared(problem: Problem, contestants: dict) -> dict[str, Contestant]:
@@ -166,6 +184,8 @@ def ratios(times: dict[str, dict]) -> dict[str, float | None]:
         "the better PyTorch": ["PyTorch", "PyTorch, compiled"],
         "scikit-learn": ["scikit-learn"],
         "with its best BLAS": [name for name in medians if name.startswith("scikit-learn")],
+        "skorch": ["skorch"],
+        "Keras": [name for name in medians if name.startswith("Keras")],
     }
     found = {kind: [medians[name] for name in names if name in medians] for kind, names in kinds.items()}
     return {kind: min(values) / medians[ours] if values else None for kind, values in found.items()}
@@ -258,7 +278,7 @@ def format_training(results: list[dict], peaks: dict[str, float]) -> str:
         limit = result["operations"] / (1e9 * list(peaks.values())[-1])
         comparison.append(
             [*network, format_number(1e3 * limit)]
-            + [with_goal(ratio, goal, 2) for ratio, goal in zip(result["ratio"].values(), goals[:4], strict=True)]
+            + [with_goal(ratio, goal, 2) for ratio, goal in zip_longest(result["ratio"].values(), goals[:4])]
             + [with_goal(part, None, 0) for part in parts[:-1]]
             + [with_goal(parts[-1], goals[4], 0)]
         )
@@ -285,7 +305,7 @@ def format_prediction(results: list[dict], growth: dict[str, int | None]) -> str
     comparison = []
     for result in results:
         goals = GOALS_PREDICTION.get(result["rows"], (None,) * 5)
-        pairs = zip(result["ratio"].values(), goals[:4], strict=True)
+        pairs = zip_longest(result["ratio"].values(), goals[:4])
         comparison.append([f"{result['rows']:,}", *(with_goal(ratio, goal, 2) for ratio, goal in pairs)])
     memory = "This system does not tell a process's peak memory."
     if None not in growth.values():
@@ -305,7 +325,8 @@ NOTES = f"""\
 Times are medians (quartiles) of rounds in which all take their turn. Adam (full batch: gradient descent), relu (tanh
 for 100-512-512-512-10), no penalty; two classes have one output.
 fastmlp and scikit-learn: an epoch is the difference of two fits with different max_iter, divided by the difference of
-max_iter. PyTorch and JAX: the loop of an epoch, shuffle included.
+max_iter. PyTorch and JAX: the loop of an epoch, shuffle included. skorch and Keras: a call of their fit, over its
+epochs; Keras with PyTorch, or JAX where that is not installed, or what KERAS_BACKEND says.
 scikit-learn with the name of a processor: kernels that are faster here than those that OpenBLAS takes, if there are.
 Ratios: time of the peer / time of fastmlp with all threads; in brackets the project's goals, for two cores of AVX-512.
 % of peak: useful multiply-adds of forward, backward and gradient, two operations each, a second, of what as many

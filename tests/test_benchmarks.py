@@ -28,11 +28,11 @@ def test_peers_prints_tables():
 
 
 @pytest.mark.parametrize("network", ["64-100-10", "20-64-64-2", "30-128-64-1", "2000-50-20, 1 % dense"])
-@pytest.mark.parametrize("package", ["torch", "jax"])
+@pytest.mark.parametrize("package", ["torch", "jax", "skorch", "keras"])
 def test_peer_computes_the_same_losses(package, network):
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package}, of the extra bench, is not installed")
-    peer = {"torch": "PyTorch", "jax": "JAX"}[package]
+    peer = {"torch": "PyTorch", "jax": "JAX", "skorch": "skorch", "keras": "Keras"}[package]
     arguments = ("--quick", "--json", "--peer", peer, "--shape", network, "--only", "training", "--dtype", "float64")
     (result,) = json.loads(run("benchmarks.peers", *arguments))["training"]  # it raises if a loss differs
     assert any(name.startswith(peer) for name in result["seconds"])
@@ -104,6 +104,46 @@ def test_formulas():
     assert "| hinge " in text
     report = json.loads(run("benchmarks.formulas", "--quick", "--json", "--case", "huber of numbers"))
     assert report["results"]["huber of numbers"]["ratio"] > 0
+
+
+def distribution(folder, name, *requirements):
+    """Write what pip leaves of an installed package: a file of ten bytes, and its bytecode."""
+    facts = folder / f"{name}-1.0.dist-info"
+    facts.mkdir()
+    lines = [
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        "Version: 1.0",
+        *(f"Requires-Dist: {one}" for one in requirements),
+    ]
+    (facts / "METADATA").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for file in (f"{name}.py", f"__pycache__/{name}.pyc"):
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text("0123456789", encoding="utf-8")
+    (facts / "RECORD").write_text(f"{name}.py,,\n__pycache__/{name}.pyc,,\n", encoding="utf-8")
+
+
+def test_footprint_follows_requirements(tmp_path, monkeypatch):
+    from benchmarks.footprint import installed_bytes, with_requirements
+
+    elsewhere, optional = "sys_platform == 'elsewhere'", "extra == 'optional'"
+    distribution(tmp_path, "upper", "Middle_One[fast]>=1", f"absent; {elsewhere}", f"absent; {optional}", "needed")
+    distribution(tmp_path, "middle_one", "upper", "lower; extra == 'fast'", "absent; extra == 'slow'")
+    distribution(tmp_path, "lower")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert with_requirements(["upper"]) == ({"upper", "middle-one", "lower"}, {"needed"})
+    assert installed_bytes("upper") == 10
+
+
+def test_footprint():
+    names = ("NumPy", "fastmlp", "scikit-learn")
+    arguments = ["--repeats", "1", *(word for name in names for word in ("--package", name))]
+    report = json.loads(run("benchmarks.footprint", "--json", *arguments))
+    numpy, ours, theirs = report["results"]
+    assert {"fastmlp", "numba", "llvmlite", *theirs["bytes"]} <= set(ours["bytes"])
+    assert 0 < ours["bytes"]["fastmlp"] < ours["bytes"]["numpy"] == sum(numpy["bytes"].values())
+    assert all(result["import"]["median"] > 0 and not result["missing"] for result in report["results"])
+    assert "| NumPy " in run("benchmarks.footprint", "--repeats", "1", "--package", "NumPy")
 
 
 def test_gpu_without_a_gpu():
