@@ -62,6 +62,15 @@ def use_reference(monkeypatch):
         monkeypatch.setattr(device, name, without_device(getattr(reference, name)))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def same_environment():
+    """Undo what a module leaves in the environment: Dask's workers set the threads of all that is computed after it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(autouse=True)
 def chosen_engine(request, monkeypatch):
     if request.config.getoption("--engine") == "reference":
