@@ -406,6 +406,6 @@ def test_plot_of_a_bad_interval(plt):
 
 def test_plot_without_matplotlib(monkeypatch):
     network = approximate(np.sin, (0, 6), 0.1)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # also where another test has imported it
     with pytest.raises(ImportError, match=r"plot_approximation needs the extra 'plots'"):
         plot_approximation(network, np.sin, (0, 6))
