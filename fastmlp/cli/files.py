@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import os
 import warnings
 import zlib
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from fastmlp.cli.errors import BadInput, CommandError
 from fastmlp.extras import import_extra
+from fastmlp.files import replace_file
 
 USER = "fastmlp train and predict"
 pd = import_extra("pandas", "cli", USER)
@@ -137,12 +137,9 @@ def write(path: Path, data: bytes) -> None:
     CommandError
         If it cannot be written.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(data)
-        part.replace(path)
+        replace_file(path, data)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise CommandError(f"{path} cannot be written: {error.strerror or error}") from error
 
 

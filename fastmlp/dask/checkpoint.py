@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from fastmlp.activation import name_of
+from fastmlp.files import replace_file
 from fastmlp.network import Network
 
 # parameters that may differ in the fit that goes on: what it runs on, and for how long
@@ -33,10 +34,7 @@ def description(estimator: BaseEstimator, network: Network, dtype: np.dtype, n_r
 
 def save(path: str | os.PathLike, described: dict[str, str], content: dict[str, Any]) -> None:
     """Write a checkpoint; a file that is there is replaced by a whole one."""
-    path = Path(path)
-    new = path.with_name(f"{path.name}.new")
-    new.write_bytes(pickle.dumps((described, content)))
-    os.replace(new, path)
+    replace_file(path, pickle.dumps((described, content)))
 
 
 def load(path: str | os.PathLike, described: dict[str, str]) -> dict[str, Any] | None:

@@ -40,9 +40,9 @@ from fastmlp.estimators.protocol import OF_A_FIT, CallbackSupportMixin, FitTask,
 from fastmlp.estimators.resume import (
     Begun,
     Call,
+    beginning,
     check_same_rows,
     end_fit,
-    generator_of,
     put_back,
     unfinished_fit,
 )
@@ -258,7 +258,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
             unfinished = None if partial else unfinished_fit(self, continues)
             if unfinished is not None:
                 random_state = put_back(random_state, unfinished._begun["generator"])
-            generator = generator_of(random_state)
+            generator = beginning(random_state) if self.callbacks else None
             network, parameters, rows = self._prepare(X, y, sample_weight, random_state, partial, continues, **encoding)
             if unfinished is not None:
                 check_same_rows(unfinished, network, rows.X.dtype, rows.count)

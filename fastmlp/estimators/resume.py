@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 
 from fastmlp.estimators.inputs import callbacks_of
 from fastmlp.network import Network
+from fastmlp.training.shuffle import TWISTER, generator_of
 
 # parameters that may differ in the fit that goes on: what it runs on, what is seen of it, and for how long it trains
 FREE = ("n_threads", "verbose", "callbacks", "max_iter", "output")
@@ -55,19 +56,16 @@ class Call:
     listeners: Sequence[Callable] = ()
 
 
-def generator_of(random_state: np.random.RandomState) -> np.ndarray | None:
+def beginning(random_state: np.random.RandomState) -> np.ndarray | None:
     """Return the state of a generator, None if it is no Mersenne Twister, or has half of a pair of normal numbers."""
-    state = random_state.get_state(legacy=False)
-    if state["bit_generator"] != "MT19937" or state["has_gauss"]:
-        return None
-    return np.append(state["state"]["key"], np.uint32(state["state"]["pos"]))
+    return None if random_state.get_state(legacy=False)["has_gauss"] else generator_of(random_state)
 
 
 def put_back(random_state: np.random.RandomState, generator: np.ndarray) -> np.random.RandomState:
     """Return a generator in that state: the same one, but not the one that all share."""
     if random_state is np.random.mtrand._rand:
         random_state = np.random.RandomState()
-    random_state.set_state(("MT19937", generator[:-1], int(generator[-1]), 0, 0.0))
+    random_state.set_state((TWISTER, generator[:-1], int(generator[-1]), 0, 0.0))
     return random_state
 
 

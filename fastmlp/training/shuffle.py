@@ -10,6 +10,14 @@ import numpy as np
 TWISTER = "MT19937"
 
 
+def generator_of(random_state: np.random.RandomState) -> np.ndarray | None:
+    """Return the state of a Mersenne Twister and the place in it, uint32 of shape (625,); None of another generator."""
+    state = random_state.get_state(legacy=False)
+    if state["bit_generator"] != TWISTER:
+        return None
+    return np.append(state["state"]["key"], np.uint32(state["state"]["pos"]))
+
+
 class Blocks(NamedTuple):
     """Rows that lie one after another are a block; some blocks are a group, whose rows are mixed.
 
@@ -98,10 +106,7 @@ class Shuffle:
         shared = self.random_state is np.random.mtrand._rand
         if shared and threading.current_thread() is not threading.main_thread():
             return None
-        state = self.random_state.get_state(legacy=False)
-        if state["bit_generator"] != TWISTER:
-            return None
-        return np.append(state["state"]["key"], np.uint32(state["state"]["pos"]))
+        return generator_of(self.random_state)
 
     def give_generator(self, generator: np.ndarray) -> None:
         """Let the random state go on from where an engine stopped to draw."""

@@ -263,9 +263,10 @@ def train(
 
             optimizer.iteration_ends(history.n_samples_seen)
             score = None if measured is None else measured.score
-            snapshot = None if fitted is None else functools.partial(fitted, n_iter)
-            if callbacks and call(callbacks, n_iter, history.last_epoch(), score, snapshot):
-                break
+            if callbacks:
+                snapshot = None if fitted is None else functools.partial(fitted, n_iter)
+                if call(callbacks, n_iter, history.last_epoch(), score, snapshot):
+                    break
             if schedule.gradient_tol is not None:
                 if engine.gradient_norm <= schedule.gradient_tol:
                     if schedule.verbose:
