@@ -87,6 +87,41 @@ def split_groups(outputs: np.ndarray, groups: Sequence[int]) -> list[np.ndarray]
     return np.split(outputs, np.cumsum(groups, dtype=np.intp)[:-1], axis=1)
 
 
+def widths_of(coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> tuple[int, ...]:
+    """Return the widths of the network whose weights and biases these are.
+
+    Kernels trust the widths: with arrays of other shapes they would read what lies beyond.
+
+    Raises
+    ------
+    ValueError
+        If they are not those of one network.
+    """
+    try:
+        inputs = coefs[0].shape[0]
+        widths, fits = [inputs], inputs > 0
+        for coef, bias in zip(coefs, intercepts, strict=True):
+            (outputs,) = bias.shape
+            fits = fits and coef.shape == (inputs, outputs) and outputs > 0
+            widths.append(outputs)
+            inputs = outputs
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):  # no arrays, or of other dimensions or number
+        fits = False
+    if not fits:
+        raise ValueError(
+            "coefs_ and intercepts_ are not the weights and biases of one network: they have the shapes "
+            f"{_shapes(coefs)} and {_shapes(intercepts)}. For each layer there must be an array (inputs, outputs) and "
+            "an array (outputs,), and the outputs of a layer are the inputs of the next."
+        )
+    return tuple(widths)
+
+
+def _shapes(arrays: Sequence[np.ndarray]) -> str:
+    if not isinstance(arrays, list | tuple):
+        return repr(type(arrays).__name__)
+    return str([getattr(array, "shape", type(array).__name__) for array in arrays])
+
+
 def flatten(coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> np.ndarray:
     """Return all weights, row by row, then all biases, in one array of shape (n_parameters,)."""
     return np.concatenate([np.ravel(array) for array in (*coefs, *intercepts)])

@@ -4,7 +4,6 @@ import json
 import platform
 import zipfile
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from fastmlp.cli.files import USER
 from fastmlp.cli.target import CLASSIFICATION, REGRESSION
 from fastmlp.estimators.base import BaseMLP
 from fastmlp.extras import import_extra
+from fastmlp.network import widths_of
 
 skops = import_extra("skops.io", "cli", USER)
 
@@ -211,8 +211,5 @@ def check_weights(n_features: int, coefs: Sequence[np.ndarray], intercepts: Sequ
     arrays = [*coefs, *intercepts]
     if not all(type(array) is np.ndarray and array.dtype.char in "fd" for array in arrays):
         raise ValueError("weights are not arrays of floating-point numbers")
-    shapes = [array.shape for array in coefs]
-    fits = len(coefs) == len(intercepts) > 0 and all(len(shape) == 2 for shape in shapes) and shapes[0][0] == n_features
-    fits = fits and all(left[1] == right[0] for left, right in pairwise(shapes))
-    if not (fits and all(bias.shape == (shape[1],) for bias, shape in zip(intercepts, shapes, strict=True))):
-        raise ValueError("the shapes of the weights do not fit together")
+    if widths_of(coefs, intercepts)[0] != n_features:
+        raise ValueError(f"weights of {len(coefs[0])} features, and there are {n_features}")

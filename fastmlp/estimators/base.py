@@ -26,6 +26,8 @@ from fastmlp.estimators.inputs import (
     augmentation_of,
     callbacks_of,
     check_continues,
+    check_entries,
+    check_state,
     dropout_rates,
     finite,
     hidden_activations,
@@ -220,6 +222,10 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         """Return y of validation rows as an engine takes it; the rows trained on have been encoded."""
 
     @abstractmethod
+    def _n_known_outputs(self) -> int:
+        """Return the number of outputs that y of the last fit needs."""
+
+    @abstractmethod
     def _output(self) -> tuple:
         """Return the output activation of the network, and what it has from `loss` on."""
 
@@ -318,11 +324,14 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
     ) -> tuple[Network, tuple[list[np.ndarray], list[np.ndarray]], Rows]:
         """Return what a fit begins with: network, parameters and validated rows."""
         check_combinations(self)
+        before = self._fitted_widths() if continues else ()
         hidden = hidden_widths(self.hidden_layer_sizes)
         activations = hidden_activations(self.activation, len(hidden))
         dropout = dropout_rates(self.dropout, len(hidden))
         change = augmentation_of(self.augment).function
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # what is too large for float32 becomes infinite, and an error
             X, y, index = validate_part(
                 self,
                 X,
@@ -339,6 +348,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
             raise ValueError(
                 f"augment={self.augment} needs dense X, got a sparse matrix: take X.toarray(), or augment=None."
             )
+        check_entries(X)
         learn_missing(self, X, continues)
         X = replace_missing(self, X)
         if y.ndim == 2 and y.shape[1] == 1:
@@ -348,7 +358,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         weight = validated_weight(sample_weight, self._weight_of_classes(y), y, X.dtype)
         widths = (X.shape[1], *hidden, n_outputs)
         if continues:
-            check_continues(self._fitted_widths(), widths, self.hidden_layer_sizes)
+            check_continues(before, widths, self.hidden_layer_sizes)
         activation, *loss = self._output()
         scale_alpha = self.scale_alpha or self.solver == "adamw"  # whose decay is none of the loss
         network = Network(widths, (*activations, activation), *loss, scale_alpha=scale_alpha, dropout=dropout)
@@ -401,6 +411,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
             if optimizer.state is None:
                 engine.set_state(np.zeros((optimizer.n_slots, network.n_parameters), dtype))
             else:
+                check_state(optimizer.state, network.n_parameters)
                 engine.set_state(optimizer.state.astype(dtype, copy=False))
             validate = None if validation is None else functools.partial(validation.measure, engine)
             return self._learn(network, trained, optimizer, history, schedule, random_state, n_rows, validate, call)

@@ -495,6 +495,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise AttributeError("There are no probabilities with loss='hinge'; it has a decision_function.")
         return True
 
+    def _n_known_outputs(self) -> int:
+        return self._label_encoder.n_outputs
+
     def _output(self) -> tuple[str, str, float, tuple[int, ...]]:
         encoder = self._label_encoder
         return (*network_loss(self.loss, self._soft(), encoder), 0.0, encoder.groups)

@@ -58,6 +58,20 @@ def validate_shape(estimator: BaseEstimator, shape: tuple[int, ...], dtype: np.d
     return validate_data(estimator, some, *y, **{**checks, **NO_NUMBERS})
 
 
+def check_no_dates(X: Any) -> None:
+    """Check that X has no dates, which NumPy would cast to the numbers of their unit, and a missing one to -2**63.
+
+    Raises
+    ------
+    ValueError
+        If it has.
+    """
+    for dtype in list(X.dtypes) if hasattr(X, "dtypes") else [getattr(X, "dtype", None)]:
+        is_temporal = getattr(dtype, "is_temporal", None)  # of polars
+        if getattr(dtype, "kind", None) in ("m", "M") or (is_temporal is not None and is_temporal()):
+            raise ValueError(f"X has dtype {dtype}, and dates are no numbers: make some of them first.")
+
+
 def validate_rows(estimator: BaseEstimator, X: Any, y: Any = "no_validation", **checks: Any) -> Any:
     """Return X, or X and y, as scikit-learn's `validate_data` does; X that is on a GPU as rows there, y on the host.
 
@@ -71,6 +85,7 @@ def validate_rows(estimator: BaseEstimator, X: Any, y: Any = "no_validation", **
             f"X is a {type(X).__module__}.{type(X).__qualname__}, but on a GPU X has to be a dense array: take "
             "X.toarray() of a sparse matrix, X.to_cupy() of a data frame, or copy X to the host."
         )
+    check_no_dates(X)
     more = () if isinstance(y, str) else (to_host(estimator, y, "y"),)
     if not is_on_gpu(X):
         return validate_data(estimator, X, *more, **checks)

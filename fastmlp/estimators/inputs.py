@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import hstack, issparse
 from sklearn.base import BaseEstimator
 from sklearn.impute import MissingIndicator
+from sklearn.utils import check_array
 from sklearn.utils.validation import _check_sample_weight
 
 from fastmlp.activation import Activation
@@ -193,14 +194,52 @@ def cast(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     return values
 
 
+def check_entries(X: object) -> None:
+    """Check where the entries of validated X lie, if it is a sparse matrix: kernels trust it, and no one has looked.
+
+    Raises
+    ------
+    ValueError
+        If an entry is in no column of X, or the rows are no parts of the entries, one after another.
+    """
+    if not issparse(X) or X.shape[0] == 0:
+        return
+    starts, columns = X.indptr, X.indices
+    rows_fit = len(starts) == X.shape[0] + 1 and starts[0] == 0 and (starts[1:] >= starts[:-1]).all()
+    if not rows_fit or starts[-1] > min(len(columns), len(X.data)):
+        raise ValueError(
+            f"X.indptr of the sparse X must rise from 0 to the number of entries, in {X.shape[0] + 1} steps, and does "
+            f"not: there are {len(starts)}, and {min(len(columns), len(X.data))} entries."
+        )
+    columns = columns[: starts[-1]]
+    if columns.size > 0 and not (columns.min() >= 0 and columns.max() < X.shape[1]):
+        raise ValueError(
+            f"X.indices of the sparse X must be columns, from 0 to {X.shape[1] - 1}, and are from {columns.min()} to "
+            f"{columns.max()}."
+        )
+
+
+def check_inputs(inputs: int, n_columns: int) -> None:
+    """Check that weights are for rows of so many numbers; validation has compared the rows with those of the fit.
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+    """
+    if inputs != n_columns:
+        raise ValueError(f"coefs_[0] has {inputs} rows, but the network gets {n_columns} numbers of each row of X.")
+
+
 def check_continues(before: Sequence[int], now: Sequence[int], parameter: object) -> None:
     """Check that weights of widths `before` can be trained further.
 
     Raises
     ------
     ValueError
-        If the hidden layers or the number of outputs are others.
+        If the hidden layers or the numbers of inputs or outputs are others.
     """
+    check_inputs(before[0], now[0])
     if tuple(before[1:-1]) != tuple(now[1:-1]):
         raise ValueError(
             f"hidden_layer_sizes={parameter!r} does not fit the weights to be trained further, which need "
@@ -210,6 +249,21 @@ def check_continues(before: Sequence[int], now: Sequence[int], parameter: object
         raise ValueError(
             f"y has {now[-1]} outputs, but the weights to be trained further need y with {before[-1]}. "
             "To begin with new weights, call fit with warm_start=False."
+        )
+
+
+def check_state(state: np.ndarray, n_parameters: int) -> None:
+    """Check that an optimizer's state is of so many parameters: the weights may have been set by hand.
+
+    Raises
+    ------
+    ValueError
+        If it is not.
+    """
+    if state.shape[1] != n_parameters:
+        raise ValueError(
+            f"coefs_ and intercepts_ have {n_parameters} numbers, but the optimizer's state is of {state.shape[1]}: it "
+            "belongs to other weights. To begin with new ones, call fit with warm_start=False."
         )
 
 
@@ -228,7 +282,7 @@ def validated_for_prediction(estimator: BaseEstimator, X: object) -> object:
         and np.isfinite(X).all()
     ):
         return X
-    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large for float32 becomes infinite, and an error
         X = validate_rows(
             estimator,
             X,
@@ -237,6 +291,12 @@ def validated_for_prediction(estimator: BaseEstimator, X: object) -> object:
             ensure_all_finite=finite(estimator.missing),
             reset=False,
         )
+        # all finite in long double, and perhaps not in float64; and of another byte order are float64 in a fit, too
+        if X.dtype.type is np.longdouble or (estimator.dtype is None and not X.dtype.isnative):
+            X = check_array(
+                X, accept_sparse="csr", dtype=np.float64, ensure_all_finite=finite(estimator.missing), input_name="X"
+            )
+    check_entries(X)
     return replace_missing(estimator, X)
 
 

@@ -9,7 +9,8 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from fastmlp.estimators.inputs import as_rows, unchanged_on_error
+from fastmlp.estimators.gpu import check_no_dates
+from fastmlp.estimators.inputs import as_rows, check_entries, unchanged_on_error
 from fastmlp.estimators.storable import Storable
 from fastmlp.estimators.targets import LabelEncoder, check_classes, check_labels, check_same_classes
 from fastmlp.training.perceptron import preactivations, train
@@ -162,16 +163,21 @@ class Perceptron(Storable, ClassifierMixin, BaseEstimator):
     # Here and not around partial_fit, where scikit-learn leaves out the check of parameters set after the first fit.
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X: Any, y: Any, partial: bool = False, classes: Any = None) -> "Perceptron":
+        check_no_dates(X)
         with unchanged_on_error(self):
             continues = hasattr(self, "coef_") and (self.warm_start or partial)
             dtypes = FLOATS
             if continues:
                 dtypes = np.float32 if self.coef_.dtype == np.float32 else np.float64
-            with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and an error
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # what is too large for float32 becomes infinite, and an error
                 X, y = validate_data(self, X, y, accept_sparse="csr", dtype=dtypes, order="C", reset=not continues)
+            check_entries(X)
             check_labels(y)
             encoder = self._encoder(y, partial, continues, classes)
             if continues:
+                self._check_units(encoder.n_outputs)
                 coef = np.array(self.coef_, X.dtype, order="C")
                 intercept = np.array(self.intercept_, X.dtype)
             else:
@@ -210,6 +216,15 @@ class Perceptron(Storable, ClassifierMixin, BaseEstimator):
         check_same_classes(y, encoder.classes, warm_start=continues and not partial)
         return encoder
 
+    def _check_units(self, n_units: int) -> None:
+        """Check the weights, which may have been set by hand: kernels trust their shapes."""
+        found = [getattr(array, "shape", type(array).__name__) for array in (self.coef_, self.intercept_)]
+        if found != [(n_units, self.n_features_in_), (n_units,)]:
+            raise ValueError(
+                f"coef_ and intercept_ must have the shapes {(n_units, self.n_features_in_)} and {(n_units,)}, got "
+                f"{found[0]} and {found[1]}."
+            )
+
     def decision_function(self, X: Any) -> np.ndarray:
         """Return w.x + b of each row.
 
@@ -224,7 +239,10 @@ class Perceptron(Storable, ClassifierMixin, BaseEstimator):
             For two classes of the one unit, which fires for `classes_[1]`; for more, in the order of `classes_`.
         """
         check_is_fitted(self)
+        check_no_dates(X)
         X = validate_data(self, X, accept_sparse="csr", dtype=FLOATS, reset=False)
+        check_entries(X)
+        self._check_units(1 if len(self.classes_) == 2 else len(self.classes_))
         dtype = np.result_type(X.dtype, self.coef_.dtype)
         coef, intercept = (np.ascontiguousarray(array, dtype) for array in (self.coef_, self.intercept_))
         scores = preactivations(coef, intercept, as_rows(X, dtype))

@@ -8,9 +8,16 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from fastmlp.estimators.gpu import OUTPUTS, like_input, stays_on_gpu
-from fastmlp.estimators.inputs import MISSING, as_rows, contiguous, hidden_activations, validated_for_prediction
+from fastmlp.estimators.inputs import (
+    MISSING,
+    as_rows,
+    check_inputs,
+    contiguous,
+    hidden_activations,
+    validated_for_prediction,
+)
 from fastmlp.estimators.stored import by_blocks, is_stored
-from fastmlp.network import Network
+from fastmlp.network import Network, widths_of
 from fastmlp.training import device
 from fastmlp.training.prediction import errors_of_outputs
 
@@ -19,17 +26,38 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """The part of an estimator that takes rows through its fitted network."""
 
     def _fitted_widths(self) -> tuple[int, ...]:
-        return (self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_))
+        """Return the widths of the weights and biases, which may have been set by hand; check that they fit together.
+
+        Raises
+        ------
+        ValueError
+            If they do not, or have not as many outputs as y had.
+        """
+        widths = widths_of(self.coefs_, self.intercepts_)
+        if widths[-1] != self._n_known_outputs():
+            raise ValueError(f"coefs_[-1] has {widths[-1]} columns, but y has {self._n_known_outputs()} outputs.")
+        return widths
 
     def _parameters(self, dtype: np.dtype) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return coefs_ and intercepts_ (they may have been set by hand) as contiguous arrays of `dtype`."""
         return contiguous((self.coefs_, self.intercepts_), dtype)
 
     def _fitted_network(self, dtype: np.dtype | None = None) -> tuple[Network, list[np.ndarray], list[np.ndarray]]:
-        """Return network, weights and biases, of dtype or of that they have."""
-        activations = (*hidden_activations(self.activation, len(self.coefs_) - 1), self.out_activation_)
-        network = Network(self._fitted_widths(), activations, *self._output()[1:])
+        """Return network, weights and biases, of dtype or of that they have.
+
+        Raises
+        ------
+        ValueError
+            If weights and biases do not fit together.
+        """
+        network = self._network()
         return network, *self._parameters(self.coefs_[0].dtype if dtype is None else dtype)
+
+    def _network(self) -> Network:
+        """Return the network, when weights and biases are found to fit together."""
+        widths = self._fitted_widths()
+        activations = (*hidden_activations(self.activation, len(widths) - 2), self.out_activation_)
+        return Network(widths, activations, *self._output()[1:])
 
     def _to_predict(self, X: Any) -> tuple[Network, list[np.ndarray], list[np.ndarray], Any]:
         """Return network, weights, biases and validated rows."""
@@ -43,14 +71,16 @@ class Predictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             or self.output not in OUTPUTS
         ):
             self._validate_params()  # set after the fit; the check of all parameters would take longer than a row
+        network = self._network()
         X = validated_for_prediction(self, X)
+        check_inputs(network.widths[0], X.shape[1])
         if self.dtype is not None:
             dtype = np.dtype(self.dtype)
         elif X.dtype == self.coefs_[0].dtype == np.float32:
             dtype = np.dtype(np.float32)
         else:
             dtype = np.dtype(np.float64)
-        return *self._fitted_network(dtype), as_rows(X, dtype)
+        return network, *self._parameters(dtype), as_rows(X, dtype)
 
     def _forward(self, X: Any, raw: bool = False, stays: bool = False) -> np.ndarray:
         """Return the output activations for X, or the preactivations, of shape (n_samples, n_outputs).

@@ -362,6 +362,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _encode_known(self, y: Any, dtype: np.dtype) -> np.ndarray:
         return self._encode(y, dtype, partial=False, continues=True)[0]
 
+    def _n_known_outputs(self) -> int:
+        return self.n_outputs_
+
     def _output(self) -> tuple[str, str, float]:
         parameter = float(getattr(self, PARAMETERS[self.loss])) if self.loss in PARAMETERS else 0.0
         return LOSSES[self.loss].output_activation, self.loss, parameter

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import _check_feature_names, validate_data
 
-from fastmlp.estimators.gpu import validate_shape
+from fastmlp.estimators.gpu import check_no_dates, validate_shape
 from fastmlp.estimators.stored import validate_table
 
 
@@ -74,6 +74,7 @@ def validate_part(
     """
     if not isinstance(X, Part):
         return (*validate_table(estimator, X, y, reset=reset, **checks), None)
+    check_no_dates(X.whole.X)
     of_y = {name: checks.pop(name) for name in ("multi_output", "y_numeric")}
     whole = None if estimator.missing is not None else X.whole.validated(checks)
     if whole is None:  # these rows may be as they must be, or the error is theirs

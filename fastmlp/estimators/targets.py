@@ -356,8 +356,10 @@ def dense_values(y: object) -> np.ndarray:
     Raises
     ------
     TypeError
-        If y is sparse.
+        If y is sparse, or of dates, which NumPy would cast to the numbers of their unit.
     """
     if issparse(y):
         raise TypeError("Sparse data was passed for y, but dense data is required. Use '.toarray()' to convert it.")
+    if y.dtype.kind in "mM":
+        raise TypeError(f"y has dtype {y.dtype}, and dates are no numbers: make some of them first.")
     return y[:, np.newaxis] if y.ndim == 1 else y

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import column_or_1d
 
 from fastmlp.estimators.gpu import is_on_gpu, to_host, with_numpy_output
-from fastmlp.estimators.inputs import finite, replace_missing, validated_weight
+from fastmlp.estimators.inputs import check_entries, finite, replace_missing, validated_weight
 from fastmlp.estimators.stored import validate_table
 from fastmlp.network import Network
 from fastmlp.training.blocks import StoredRows
@@ -119,6 +119,7 @@ def known_rows(estimator: BaseEstimator, X: Any, y: Any, dtype: np.dtype, whole:
             ensure_all_finite=finite(estimator.missing),
             reset=False,
         )
+    check_entries(X)
     return replace_missing(estimator, X), y
 
 
