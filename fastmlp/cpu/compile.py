@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from types import FunctionType
 
 from numba import njit
 
+from fastmlp.cpu.cache import Cache
 from fastmlp.stamp import stamp
 
 # Flags as for the formulas. No GIL: helper threads run kernels side by side. No NRT: kernels allocate nothing, and the
@@ -51,9 +53,7 @@ def entry(function: Callable) -> Callable:
     Numba takes a cached code for stale when the file of `function` has changed. Here it is when any file of the kernels
     or formulas has.
     """
-    try:
-        dispatcher = njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no place to write to: compile in each process
-        return njit(**OPTIONS)(function)
-    dispatcher._cache._cache_file._source_stamp = _STAMP
+    dispatcher = njit(**OPTIONS)(function)
+    with suppress(RuntimeError):  # no place to write to: compile in each process
+        dispatcher._cache = Cache(function, _STAMP)  # in the place of Numba's, which cache=True takes
     return dispatcher

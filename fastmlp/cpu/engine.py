@@ -43,12 +43,22 @@ from fastmlp.cpu.step import (
     UPDATE,
     WEIGHT_ALPHA,
 )
-from fastmlp.cpu.threads import Pace, Team, fair_share, fit_begins, fit_ends, resolve_threads
+from fastmlp.cpu.threads import (
+    Pace,
+    Team,
+    fair_share,
+    fit_begins,
+    fit_ends,
+    may_be_interrupted,
+    resolve_threads,
+    run_interruptibly,
+)
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, scattered, unflatten
 
 work = entry(step.work)
 NO_GENERATOR = np.empty(0, dtype=np.uint32)  # of a job that does not shuffle
+LONG_BATCH = 300_000_000  # multiply-adds of a forward pass: 20 ms or more, beside which a thread's 0.1 ms are nothing
 
 
 class Engine:
@@ -224,7 +234,13 @@ class Engine:
     def _work(self, wanted, measured, batches, generator):
         """Run a job of so many batches in each of its epochs."""
         start = time.perf_counter()
-        team = work(self._program, *self._arguments, generator, self._curve, wanted, 0)
+
+        def job():
+            return work(self._program, *self._arguments, generator, self._curve, wanted, 0)
+
+        products = int(self._control[BATCH]) * self.network.n_parameters
+        long = products > LONG_BATCH and may_be_interrupted()
+        team = run_interruptibly(job, self._control) if long else job()
         if measured:
             self._pace.done(team, batches * max(1, int(self._control[EPOCHS])), time.perf_counter() - start)
 

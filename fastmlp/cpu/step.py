@@ -30,6 +30,8 @@ BARRIER = 0
 FIRST_ROW, LAST_ROW, BATCH, UPDATE, STEP, TEAM, BASE, SEED = range(LINE, LINE + 8)  # the job
 TICKET = 2 * LINE  # the next unit of parameters
 EPOCHS, SHUFFLES = 3 * LINE, 3 * LINE + 1  # of a job that is whole epochs: how many at most, and whether they shuffle
+# Whether the job shall end with its present block of rows; which block that is, as its first row + 1, 0 for none.
+HALT, LAST_BLOCK = 3 * LINE + 2, 3 * LINE + 3
 HELPERS = 4 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
 IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
 
@@ -108,13 +110,14 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
 
     The leader adds the batch's loss to numbers[LOSS_SUM]. A batch without weight takes no step. Where sums are over two
     chunks of rows, a team of two works apart until both have the gradient of a chunk: less has to pass between them.
+    Returns whether it went to its end; a batch of several blocks may be told to stop before any parameter has changed.
     """
     first, last, step, learning_rate, own_part = batch
     thread, team = worker
     weight_sum = sum_of_weights(weights, order, first, last)
     if not weight_sum > 0.0:
         barrier(control, team)  # a leader that ran ahead would change the job before all have read it
-        return
+        return True
     alpha = numbers[ALPHA] + numbers[WEIGHT_ALPHA] * weight_sum
     update = (control[UPDATE], (alpha, numbers[L1_RATIO], 1.0 / weight_sum))
     hyperparameters = (
@@ -159,7 +162,13 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
             if block[1]:
                 update_tiles(program, memory, penalties, plan, update, sums, unit, plan[FIRST_DENSE])
             index = atomic_add(control, TICKET, 1) if taken else index + team
+        more = start + rows < last
+        if thread == 0 and more and atomic_load(control, HALT) != 0:
+            # all have to end with the same one, and the leader may be in the next when another reads this
+            atomic_store(control, LAST_BLOCK, start + 1)
         barrier(control, team)
+        if more and atomic_load(control, LAST_BLOCK) == start + 1:
+            return False
     loss = ordered_sum(numbers, CHUNK_LOSSES, CHUNK_LOSSES + chunks)  # before another thread may be in the next batch
     if clipping:
         scale = program.clipped_scale(program, memory, numbers, plan, control, update[1], sums, worker)
@@ -170,6 +179,7 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
     if thread == 0:
         penalty = 0.5 * alpha * ordered_sum(penalties, 0, penalties.size)
         numbers[LOSS_SUM] += (loss + penalty) / weight_sum * (last - first)
+    return True
 
 
 @kernel
@@ -238,7 +248,8 @@ def work(program, memory, numbers, plan, control, X, targets, weights, order, ge
     The leader runs the job in `control`, with the helpers that are awake, up to `wanted` threads, and returns how many
     it were, at the least. A job is the batches of positions control[FIRST_ROW] to control[LAST_ROW] in `order`; or, if
     control[EPOCHS] is not 0, as many whole epochs at most, whose number it becomes. A helper serves job after job; it
-    returns 1 after a long wait for one, 0 at the end of the fit.
+    returns 1 after a long wait for one, 0 at the end of the fit. Once control[HALT] is set, the job ends with a block
+    of rows that is not the last one of its batch.
     """
     mode = flush_subnormals()
     state = HELPERS + helper * LINE
@@ -259,17 +270,19 @@ def work(program, memory, numbers, plan, control, X, targets, weights, order, ge
             control[TEAM] = team
             control[BASE] = atomic_load(control, BARRIER)
             dismiss(control, wanted, GO)
-        step, rate = control[STEP], RATES
+        step, rate, halted = control[STEP], RATES, False
         for first in range(control[FIRST_ROW], control[LAST_ROW], control[BATCH]):
             last = min(first + control[BATCH], control[LAST_ROW])
             worker = (rank, team)
             batch = (first, last, step, numbers[rate], numbers[rate + MOST_BATCHES])
-            train_batch(program, memory, numbers, plan, control, X, targets, weights, order, batch, worker)
+            if not train_batch(program, memory, numbers, plan, control, X, targets, weights, order, batch, worker):
+                halted = True
+                break
             step += 1
             rate += 1
         if helper == 0:
             control[STEP] = step  # all of the team have read it
-            if control[EPOCHS] == 0 or epoch_ends(memory, numbers, plan, control, curve, epoch):
+            if halted or control[EPOCHS] == 0 or epoch_ends(memory, numbers, plan, control, curve, epoch):
                 result = smallest
             epoch += 1
         else:

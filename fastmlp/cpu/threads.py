@@ -7,15 +7,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 import numpy as np
 from numba import config
 
-from fastmlp.cpu.step import ASLEEP, HELPERS, IDLE, LINE, STOP
+from fastmlp.cpu.step import ASLEEP, HALT, HELPERS, IDLE, LAST_BLOCK, LINE, STOP
+from fastmlp.futures import complete
 
 _here = threading.local()  # `limit`: the most threads that this thread may use
 _fits, _lock = 0, threading.Lock()  # how many fits are running in this process
+JOIN_SECONDS = 0.1  # after which Windows sees Ctrl-C, which ends no wait there
 
 
 def resolve_threads(n_threads: int | None) -> int:
@@ -66,9 +69,43 @@ def fit_ends() -> None:
         _fits -= 1
 
 
+def _begin_anew() -> None:
+    """Forget the fits of other threads, none of which is in a process that was forked, while one may have the lock."""
+    global _fits, _lock
+    _fits, _lock = 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 def fair_share(n_threads: int) -> int:
     """Return how many of so many threads a fit may use beside the other fits of this process."""
     return max(1, n_threads // max(1, _fits))
+
+
+def may_be_interrupted() -> bool:
+    """Return whether Ctrl-C is an exception in this thread."""
+    return threading.current_thread() is threading.main_thread()
+
+
+def run_interruptibly(job: Callable[[], int], control: np.ndarray) -> int:
+    """Return what a job returns that Ctrl-C ends at its next block of rows.
+
+    Python knows of a signal only when the main thread is in no kernel. So the job has a thread of its own.
+    """
+    control[HALT] = control[LAST_BLOCK] = 0
+    future: Future = Future()
+    thread = threading.Thread(target=complete, args=(future, job), daemon=True, name="fastmlp-0")
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(JOIN_SECONDS)
+    except BaseException:
+        control[HALT] = 1
+        thread.join()  # it writes to what this fit has
+        raise
+    return future.result()
 
 
 class Team:

@@ -90,7 +90,8 @@ def minimise(
             )
     except (KeyboardInterrupt, _Ended) as end:
         if isinstance(end, KeyboardInterrupt):
-            warnings.warn("Training interrupted by user.", stacklevel=2)
+            message = f"Training interrupted by user after {iterates.n_iter} iterations, of at most {max_iter}."
+            warnings.warn(message, stacklevel=2)
         point, loss, n_iter = iterates.point, iterates.loss, iterates.n_iter
     else:
         point, loss, n_iter = result.x, float(result.fun), min(result.nit, max_iter)

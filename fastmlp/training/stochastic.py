@@ -285,7 +285,9 @@ def train(
                     stacklevel=2,
                 )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warnings.warn(
+            f"Training interrupted by user after {n_iter} epochs, of at most {schedule.max_iter}.", stacklevel=2
+        )
     optimizer.state = engine.get_state()
     if not early_stopping:
         return engine.get_parameters(), n_iter
