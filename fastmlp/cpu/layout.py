@@ -129,6 +129,7 @@ class Layout:
     ):
         self.network, self.dtype, self.lanes = network, np.dtype(dtype), lanes_of(dtype)
         head, self._size, self.n_tiles, self._batch_rows = [0] * HEAD, 0, 0, 0
+        self._most_rows = min(rows, BLOCK_ROWS)
         head[N_LAYERS], head[UNITS] = len(network.widths) - 1, 1
         head[FIRST_DENSE] = 0 if dense_input else 1  # the first layer whose inputs are dense
         records = [self._place_parameters(head, *widths) for widths in pairwise(network.widths)]
@@ -137,14 +138,14 @@ class Layout:
         if training:
             head[FIRST], head[SECOND], head[GRADIENT] = (self._size * i for i in (1, 2, 3))
             self._size *= 4
-            if dense_input and self._worth_chunks(records, min(rows, BLOCK_ROWS)):
+            if dense_input and self._worth_chunks(records, self._most_rows):
                 head[OTHER_GRADIENT] = self._size
                 self._size += self.parameters_size
         if training or to_inputs:
             for record in records if to_inputs else records[1:]:
                 self._place_transposed(record)
         first = self._size
-        self._place_rows(records, min(rows, BLOCK_ROWS), dense_input, training, to_inputs)
+        self._place_rows(records, self._most_rows, dense_input, training, to_inputs)
         self._block_size = self._size - first
         if not training:
             self._take(self._block_size * (n_threads - 1))
@@ -225,7 +226,7 @@ class Layout:
 
         CHUNKS of rows have gradients of their own; a thread's share of the parameters is divided into UNITS.
         """
-        rows = min(batch_size, BLOCK_ROWS)
+        rows = min(batch_size, self._most_rows)  # a batch may be larger than the data: then there is place for these
         if rows == self._batch_rows:
             return
         self._batch_rows = rows
