@@ -26,11 +26,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pages are prote
 
 
 def sizes(tile, *others):
-    """Return all sizes up to two tiles and one; by default those round the tile and the others."""
+    """Return all sizes up to two tiles and one; by default some at the edges of tiles and of the others."""
     if FULL:
         return range(1, 2 * tile + 2)
-    near = {size + move for size in (tile, 2 * tile, *others) for move in (-1, 0, 1)}
-    return sorted(size for size in {1, 2, *near} if size > 0)
+    return sorted({1, *(size + 1 for size in others), tile, tile + 1, 2 * tile + 1})
 
 
 def trainings():
