@@ -162,7 +162,7 @@ def test_under_load(load, case, n_threads, seed):
     assert fitted_bits(case) == expected  # as the clock chooses
 
 
-@examples(8)
+@examples(4)
 @given(several=st.lists(cases(), min_size=2, max_size=4), seed=st.integers(0, 2**32 - 1))
 def test_fits_side_by_side(several, seed):
     """Fits in threads of one process share its cores, but nothing else."""
