@@ -1,0 +1,37 @@
+"""The tests of the kernels in another process, for which Numba compiles otherwise than here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PROGRAM = """
+import sys
+import pytest
+from fastmlp.cpu.target import INSTRUCTION_SET
+print(INSTRUCTION_SET.name, flush=True)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+def run_kernel_tests(cache, *selection, **environment):
+    """Run tests/test_cpu.py and what else is selected, with an empty cache; return (instruction set, pytest's summary).
+
+    It goes without tests/conftest.py, which first compiles what many processes will need.
+    """
+    options = ["-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-o", "addopts=--strict-config"]
+    paths = f"{HERE}{os.pathsep}{HERE.parent}"
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *options, "tests/test_cpu.py", *selection],
+        env={**os.environ, "PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(cache), **environment},
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+    name, *_, summary = result.stdout.splitlines()
+    print(environment, name, summary)
+    assert " passed" in summary
+    return name, summary
