@@ -25,8 +25,8 @@ from fastmlp.plain import decode, dumps, encode, loads
 
 FORMAT = "fastmlp"
 MAJOR = 1  # files of another one cannot be read
-MINOR = 0  # those of lower ones can: who adds a parameter to an estimator adds one, and enters the parameter below
-ADDED: dict[str, int] = {}  # with which minor version a parameter came; for older files it is at its default
+MINOR = 1  # those of lower ones can: who adds a parameter to an estimator adds one, and enters the parameter below
+ADDED = {"on_divergence": 1}  # with which minor version a parameter came; for older files it is at its default
 KEYS = {"format", "format_version", "fastmlp_version", "class", "parameters", "attributes"}
 CLASSES = {cls.__name__: cls for cls in (MLPClassifier, MLPRegressor, Perceptron)}
 OF_TRAINING = ("callbacks", "augment", "scoring", "learning_rate", "random_state")  # predictions need none of them

@@ -51,6 +51,7 @@ NEW_PARAMETERS = {
     "output": "numpy",
     "precision": "float32",
     "callbacks": None,
+    "on_divergence": "error",
 }
 NEW_ATTRIBUTES = {"history_", "validation_loss_curve_"}  # not after lbfgs
 NEW_ARGUMENTS = ["X_val", "y_val", "sample_weight_val"]  # of fit and partial_fit

@@ -116,6 +116,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         "output": [StrOptions({*OUTPUTS})],
         "precision": [StrOptions({*device.PRECISIONS})],
         "callbacks": [callable, list, tuple, None],
+        "on_divergence": [StrOptions({"error", "retry"})],
     }
 
     def __init__(
@@ -163,6 +164,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         output: Literal["numpy", "input"] = "numpy",
         precision: Literal["float32", "tf32", "bfloat16"] = "float32",
         callbacks: Callable | Sequence[Callable] | None = None,
+        on_divergence: Literal["error", "retry"] = "error",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -206,6 +208,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
         self.output = output
         self.precision = precision
         self.callbacks = callbacks
+        self.on_divergence = on_divergence
 
     @classmethod
     @functools.cache
@@ -430,6 +433,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
             self.verbose if partial or self.verbose < 2 else False,
             self.gradient_tol,
             single_epoch=partial,
+            retries=self.on_divergence == "retry",
         )
 
     def _learn(

@@ -151,6 +151,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         output: Literal["numpy", "input"] = "numpy",
         precision: Literal["float32", "tf32", "bfloat16"] = "float32",
         callbacks: Callable | Sequence[Callable] | None = None,
+        on_divergence: Literal["error", "retry"] = "error",
     ) -> None:
         self.loss, self.label_smoothing, self.class_weight = loss, label_smoothing, class_weight
         super().__init__(
@@ -196,6 +197,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             output=output,
             precision=precision,
             callbacks=callbacks,
+            on_divergence=on_divergence,
         )
 
     def fit(

@@ -13,6 +13,7 @@ OF_STOCHASTIC_SOLVERS = {
     "max_grad_norm": None,
     "gradient_tol": None,
     "l1_ratio": 0,
+    "on_divergence": "error",
 }
 
 
@@ -51,6 +52,11 @@ def check_combinations(estimator: BaseEstimator) -> None:
         missing = [name for name in SCHEDULES[learning_rate].needs if parameters[name] is None]
         if missing:
             raise ValueError(f"learning_rate={learning_rate!r} needs {missing[0]}, got {missing[0]}=None.")
+    if callable(learning_rate) and estimator.on_divergence == "retry":
+        raise ValueError(
+            f"on_divergence='retry' divides the learning rate, and learning_rate={learning_rate!r} is a function that "
+            "gives it: take the name of a schedule, or on_divergence='error'."
+        )
     if estimator.l1_ratio > 0 and solver == "adamw":
         raise ValueError(
             f"solver='adamw' keeps its decay of the weights apart from the loss, so l1_ratio={estimator.l1_ratio} has "

@@ -173,6 +173,11 @@ callbacks : callable, sequence of callable or None, default=None
     `validation_score`, `numbers` and `fitted_estimator`, a function that returns the estimator so far. If one returns
     True the training ends there. If one raises, `fit` does, and the estimator stays as it was. `fastmlp.callbacks` has
     some. For scikit-learn's callbacks see `set_callbacks`.
+on_divergence : {"error", "retry"}, default="error"
+    What to do when a weight is no longer finite after an epoch. "error": the fit ends with it (with early stopping and
+    a finite score before, with a warning and the best weights). "retry": it goes on from the weights before the epoch
+    with the least loss, with learning rates of a fifth, as often as it has to, until they are at most 1e-6; each time
+    with a ConvergenceWarning. The epoch that is lost does not count. Not with "lbfgs" or a function as `learning_rate`.
 """
 
 ATTRIBUTES = """\

@@ -132,6 +132,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         output: Literal["numpy", "input"] = "numpy",
         precision: Literal["float32", "tf32", "bfloat16"] = "float32",
         callbacks: Callable | Sequence[Callable] | None = None,
+        on_divergence: Literal["error", "retry"] = "error",
     ) -> None:
         self.loss, self.delta, self.quantile = loss, delta, quantile
         super().__init__(
@@ -177,6 +178,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             output=output,
             precision=precision,
             callbacks=callbacks,
+            on_divergence=on_divergence,
         )
 
     def fit(

@@ -51,6 +51,7 @@ OF_TRAINING = {
     "dropout": 0.0,
     "augment": None,
     "scoring": None,
+    "on_divergence": "error",
 }
 # Parameters of scikit-learn's Perceptron that Rosenblatt's has not, with the value at which they change nothing.
 OF_PERCEPTRON = {

@@ -114,6 +114,13 @@ class LearningRate:
         if self.schedule == "invscaling":
             self.base = float(self.initial) / (n_samples_seen + 1) ** self.power_t
 
+    def divide(self) -> bool:
+        """Divide all rates to come by 5, unless they are too small already; return whether they were not."""
+        if self.base <= SMALLEST_LEARNING_RATE:
+            return False
+        self.base, self.initial = self.base / 5.0, self.initial / 5.0
+        return True
+
     def trigger_stopping(self, message: str, verbose: bool) -> bool:
         """Return whether to stop now that the training no longer improves, or lower an adaptive learning rate."""
         if self.schedule != "adaptive":

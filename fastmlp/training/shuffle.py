@@ -63,6 +63,7 @@ class Shuffle:
 
     def __init__(self, n_rows: int, random_state: np.random.RandomState | None, blocks: Blocks | None = None):
         self._n_rows, self.random_state, self.blocks = n_rows, random_state, blocks
+        self._repeats = False
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -71,11 +72,17 @@ class Shuffle:
 
     def next(self) -> np.ndarray:
         """Return the order of the next epoch."""
-        if self.blocks is not None:
+        if self._repeats:
+            self._repeats = False
+        elif self.blocks is not None:
             self._draw_groups()
         elif self.random_state is not None:
             self.random_state.shuffle(self.order)
         return self.order
+
+    def repeat(self) -> None:
+        """Let the next epoch have the order of the last one."""
+        self._repeats = True
 
     def skip(self, epochs: int) -> None:
         """Draw the orders of so many epochs that have been taken."""

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp.formulas.progress import compare_loss
 from fastmlp.training.callbacks import Epoch, call
 from fastmlp.training.optimizers import SGD, Adam
+from fastmlp.training.retreat import Retreat
 from fastmlp.training.shuffle import Blocks, Shuffle
 from fastmlp.training.validation import Measured, append_epoch
 from fastmlp.training.warm_state import forget_state
@@ -30,8 +31,8 @@ class Schedule:
     """How long to train and when to stop; names and meanings are the estimators'.
 
     With `gradient_tol`, training ends when the norm of an epoch's last gradient is at most that, and not by the loss.
-    `single_epoch` is set for partial_fit: one epoch and no complaint that it did not converge. `blocks` are those of
-    shuffle="blocks".
+    `single_epoch` is set for partial_fit: one epoch and no complaint that it did not converge. `retries` says whether a
+    training that diverges tries again. `blocks` are those of shuffle="blocks".
     """
 
     batch_size: int
@@ -43,6 +44,7 @@ class Schedule:
     verbose: bool | int
     gradient_tol: float | None = None
     single_epoch: bool = False
+    retries: bool = False
     blocks: Blocks | None = None
 
 
@@ -195,8 +197,8 @@ def train(
     Raises
     ------
     ValueError
-        If parameters are no longer finite after an epoch; with early stopping only if no epoch had a finite score,
-        otherwise a ConvergenceWarning.
+        If parameters are no longer finite after an epoch, and there is no retry; with early stopping only if no epoch
+        had a finite score, otherwise a ConvergenceWarning.
     """
     history.set_early_stopping(early_stopping)
     patience = schedule.n_iter_no_change
@@ -212,7 +214,8 @@ def train(
     n_steps = -(-n_samples // schedule.batch_size)
     # whether nothing has to be done, said or known after each epoch
     alone = validate is None and not (schedule.verbose or schedule.single_epoch) and schedule.gradient_tol is None
-    alone = alone and optimizer.rate.lasts and not callbacks
+    alone = alone and optimizer.rate.lasts and not callbacks and not schedule.retries
+    retreat = Retreat(engine, optimizer) if schedule.retries else None
     n_iter, finite, better, stops = n_before, True, False, False
 
     def has_to_stop() -> bool:
@@ -228,6 +231,8 @@ def train(
         stops = n_before > 0 and has_to_stop()
         while n_iter < schedule.max_iter and not stops:
             stopping = Stopping(history.best_loss, history.no_improvement_count, schedule.tol, patience)
+            if retreat is not None:
+                retreat.epoch_begins()
             most, start = schedule.max_iter - n_iter if alone else 1, time.perf_counter()
             try:
                 *earlier, loss = engine.run_epochs(
@@ -244,6 +249,11 @@ def train(
             if schedule.verbose:
                 print(f"Iteration {n_iter + 1}, loss = {loss:.8f}")
             finite = engine.is_finite()
+            if not finite and retreat is not None and retreat.goes_back(n_iter + 1):
+                shuffle.repeat()
+                continue
+            if retreat is not None:
+                retreat.epoch_ends(loss)
             if not finite and not early_stopping:
                 raise ValueError(f"{NOT_FINITE} It happened in epoch {n_iter + 1}. {ADVICE}")
             measured = None if validate is None else validate(n_iter + 1, finite)
