@@ -63,13 +63,13 @@ def check_no_dates(X: Any) -> None:
 
     Raises
     ------
-    ValueError
+    TypeError
         If it has.
     """
     for dtype in list(X.dtypes) if hasattr(X, "dtypes") else [getattr(X, "dtype", None)]:
         is_temporal = getattr(dtype, "is_temporal", None)  # of polars
         if getattr(dtype, "kind", None) in ("m", "M") or (is_temporal is not None and is_temporal()):
-            raise ValueError(f"X has dtype {dtype}, and dates are no numbers: make some of them first.")
+            raise TypeError(f"X has dtype {dtype}, and dates are no numbers: make some of them first.")
 
 
 def validate_rows(estimator: BaseEstimator, X: Any, y: Any = "no_validation", **checks: Any) -> Any:
