@@ -92,6 +92,21 @@ def test_sparse_rows(estimator, missing, solver, dtype):
     np.testing.assert_allclose(predictions(ours, rows)[-1], predictions(ours, plain)[-1], rtol=2e-5)
 
 
+@pytest.mark.parametrize("missing", EXPECTED)
+def test_several_entries_for_one_place(estimator, missing):
+    """Their sum is the number there, and NaN if one of them is."""
+    rows = scipy.sparse.csr_array(X)
+    twice = scipy.sparse.csr_array((np.repeat(rows.data / 2, 2), np.repeat(rows.indices, 2), 2 * rows.indptr), X.shape)
+    once_nan = twice.copy()
+    once_nan.data[::2][np.isnan(rows.data)] = 5.0
+    model = estimator(missing=missing).fit(rows, y)
+    for others in (twice, once_nan):
+        before = others.copy()
+        assert_same_predictions(model, rows, model, others)
+        assert_same_model(model, estimator(missing=missing).fit(others, y))
+        np.testing.assert_array_equal(others.data, before.data)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_dtypes(estimator, dtype):
     ours = estimator(missing="indicator", dtype=dtype).fit(X, y)

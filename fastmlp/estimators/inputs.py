@@ -338,6 +338,9 @@ def replace_missing(estimator: BaseEstimator, X: object) -> object:
     if indicator is None and (estimator.missing is None or X.dtype.kind != "f" or isinstance(X, StoredRows)):
         return X  # stored rows are replaced as they are read
     X = X if X.dtype.kind == "f" else X.astype(np.float64)
+    if issparse(X) and not X.has_canonical_format and np.isnan(X.data).any():
+        X = X.copy()
+        X.sum_duplicates()  # what has several entries is missing if one of them is NaN
     was_missing = None if indicator is None else indicator.transform(X)
     nan = np.isnan(X.data if issparse(X) else X)
     if nan.any():
