@@ -90,6 +90,8 @@ def load(path: str | os.PathLike) -> MLPClassifier | MLPRegressor | Perceptron:
             metadata = file.metadata() or {}
             ours = metadata.get("format") == FORMAT  # what others wrote may be large
             tensors = {name: file.get_tensor(name) for name in file.keys()} if ours else {}  # noqa: SIM118
+    except MemoryError:  # of the machine, not of the file
+        raise
     except Exception as error:  # of a tensor that NumPy has no type for it may be any
         raise ValueError(f"{path!r} is not a whole safetensors file with arrays of NumPy: {error}") from error
     writable = {name: np.require(tensor, requirements="W") for name, tensor in tensors.items()}
