@@ -1,38 +1,172 @@
-"""Numba's cache of compiled code where it cannot be read, written or trusted: training works, with one warning at most.
+"""The cache of compiled code where it cannot be read, written or trusted: what is called is right, one warning at most.
 
-What is compiled takes some seconds, so most of the tests begin with a copy of a cache that has all they need.
+Each test has a function of its own, which compiles in no time; to compile it again is to do what the next process does.
 """
 
+import errno
+import importlib.util
+import io
 import os
-import shutil
+import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
+from numba.core import config
+
+import fastmlp.files
+from fastmlp.cpu import cache, compile
 
 SECONDS = 300
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "_warned", False)
+    return tmp_path
+
+
+@pytest.fixture
+def begin(folder, monkeypatch):
+    """Return a function that returns what a new process has for the same source: `entry` of two signatures, called."""
+    path = folder / "source.py"
+    path.write_text("def half(x):\n    return x / 2\n")
+    spec = importlib.util.spec_from_file_location("source", path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "source", module)  # code that is loaded looks for it there
+    spec.loader.exec_module(module)
+
+    def called():
+        half = compile.entry(module.half)
+        assert (half(3), half(5.0)) == (1.5, 2.5)
+        return sum(half.stats.cache_hits.values())
+
+    return called
+
+
+def files(folder):
+    return sorted(folder.rglob("*.nbc"))
+
+
+def test_what_was_compiled_is_kept(begin, folder):
+    assert begin() == 0
+    assert len(files(folder)) == 2
+    assert begin() == 2
+
+
+SPOILT = {
+    "empty": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "noise": lambda content: b"no such thing" * 100,
+    "flipped": lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:],
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+def test_spoilt_files(spoil, begin, folder):
+    """They are replaced, so that the next process finds good ones."""
+    begin()
+    for file in files(folder):
+        file.write_bytes(SPOILT[spoil](file.read_bytes()))
+    assert begin() == 0
+    assert begin() == 2
+
+
+def test_code_of_another_signature(begin, folder):
+    """It would end the process."""
+    begin()
+    one, other = files(folder)
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+    assert begin() == 0
+    assert begin() == 2
+
+
+def test_folders_in_the_place_of_files(begin, folder):
+    begin()
+    for file in files(folder):
+        file.unlink()
+        file.mkdir()
+    with pytest.warns(RuntimeWarning, match=r"cannot be kept in .*NUMBA_CACHE_DIR names another"):
+        assert begin() == 0
+    assert begin() == 0  # warnings are errors here
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_files_that_must_not_be_read(begin, folder):
+    begin()
+    for file in files(folder):
+        file.chmod(0)
+    assert begin() == 0
+    assert begin() == 2
+
+
+class Full(io.FileIO):
+    """A file on a disk that has room for ten bytes more."""
+
+    def write(self, content):
+        super().write(content[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_full_disk(begin, folder, monkeypatch):
+    """What is there stays, but is not taken for the code of a newer source."""
+    begin()
+    before = {file: file.read_bytes() for file in folder.rglob("*.*")}
+    monkeypatch.setattr(compile, "_STAMP", "of a newer source")
+    with monkeypatch.context() as disk:
+        disk.setattr(fastmlp.files, "open", Full, raising=False)
+        with pytest.warns(RuntimeWarning, match="No space left"):
+            assert begin() == 0
+        assert begin() == 0  # warnings are errors here
+    assert {file: file.read_bytes() for file in folder.rglob("*.*")} == before
+    assert begin() == 0
+    assert begin() == 2
+
+
+def test_read_only(begin, folder, monkeypatch):
+    def read_only(**options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    assert (begin(), begin()) == (0, 0)
+    assert not files(folder)
+
+
 SCRIPT = """
 import sys, warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from fastmlp import MLPClassifier, Perceptron
+from fastmlp.cpu.cache import Cache
 
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    {before}
-    from fastmlp import MLPClassifier
-    X = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
-    model = MLPClassifier((5,), max_iter=3, random_state=0).fit(X, X[:, 0] > 0)
-    out = model.predict_proba(np.repeat(X, 1000, axis=0))
-assert len(caught) <= 1, [str(warning.message) for warning in caught]
-print(out.tobytes().hex()[:400])
+save, saved = Cache.save_overload, []
+Cache.save_overload = lambda cache, *parts: (saved.append(parts), save(cache, *parts))
+warnings.simplefilter("error")
+warnings.simplefilter("ignore", ConvergenceWarning)
+X = np.random.default_rng(0).normal(size=(60, 3))
+
+def double(z):
+    return z + z
+
+def classifiers(dtype):
+    for activation in ("relu", double):
+        yield MLPClassifier((5,), activation=activation, max_iter=3, random_state=0), dtype
+
+for model, dtype in CASES:
+    x = X.astype(dtype)
+    print(model.fit(x, X[:, 0] > 0).decision_function(x).sum())
+print("saved", len(saved))
 """
 
 
-def begin(cache, before="pass", **environment):
+def start(cases, **environment):
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT.format(before=before)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NUMBA_CACHE_DIR": str(cache), **environment},
+        [sys.executable, "-c", SCRIPT.replace("CASES", cases)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -40,143 +174,27 @@ def begin(cache, before="pass", **environment):
 
 
 def end(process):
+    """Return (what it computed, how many functions it compiled)."""
     try:
         out, error = process.communicate(timeout=SECONDS)
     finally:
         process.kill()
     assert (process.returncode, error) == (0, "")
-    return out
+    return re.fullmatch(r"(.*)saved (\d+)\n", out, re.DOTALL).groups()
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory):
-    """A cache that two processes have filled at the same time, and what they and a third one have computed."""
-    cache = tmp_path_factory.mktemp("cache")
-    processes = [begin(cache) for _ in range(2)]
-    results = {end(process) for process in processes}
-    results.add(end(begin(cache)))
-    assert len(results) == 1
-    assert compiled(cache)
-    return cache, results.pop()
+def test_two_processes_compile_at_once(tmp_path):
+    """And a third one compiles nothing."""
+    at_once = [start("[(Perceptron(), float)]", NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
+    (one, n_one), (other, n_other) = map(end, at_once)
+    assert (int(n_one) > 0, int(n_other) > 0) == (True, True)
+    assert one == other
+    assert end(start("[(Perceptron(), float)]", NUMBA_CACHE_DIR=str(tmp_path))) == (one, "0")
+    assert {file.suffix for file in tmp_path.rglob("*.*")} == {".nbc"}
 
 
-@pytest.fixture
-def copy(warm, tmp_path):
-    cache = tmp_path / "cache"
-    shutil.copytree(warm[0], cache)
-    return cache
-
-
-def compiled(cache):
-    return sorted(cache.rglob("*.nb[ci]"))
-
-
-def contents(cache):
-    return {file.relative_to(cache): file.read_bytes() for file in compiled(cache)}
-
-
-def test_two_processes_compile_at_once(warm):
-    cache, _ = warm
-    assert {file.suffix for file in compiled(cache)} == {".nbi", ".nbc"}
-    assert not list(cache.rglob("*.tmp*"))
-
-
-@pytest.mark.parametrize("suffix", [".nbi", ".nbc"])
-@pytest.mark.parametrize("spoil", ["empty", "cut", "noise", "flipped"])
-def test_spoilt_files(spoil, suffix, copy, warm):
-    for file in compiled(copy):
-        if file.suffix == suffix:
-            content = bytearray(file.read_bytes())
-            if spoil == "empty":
-                content = b""
-            elif spoil == "cut":
-                del content[len(content) // 2 :]
-            elif spoil == "noise":
-                content = b"no such thing" * 100
-            else:
-                for place in range(len(content) // 3, len(content), 1000):
-                    content[place] ^= 0x55
-            file.write_bytes(content)
-    assert end(begin(copy)) == warm[1]
-
-
-def test_all_files_spoilt_at_once(copy, warm):
-    """They are replaced, so that the next process finds good ones."""
-    for number, file in enumerate(compiled(copy)):
-        file.write_bytes([b"", b"other", file.read_bytes()[:-7]][number % 3])
-    assert end(begin(copy)) == warm[1]
-    before = contents(copy)
-    assert end(begin(copy)) == warm[1]
-    assert contents(copy) == before
-
-
-def test_files_of_others(copy, warm):
-    """Code of another signature under the name of what is looked for would end the process."""
-    own = contents(copy)
-    for suffix in (".nbi", ".nbc"):
-        files = [file for file in compiled(copy) if file.suffix == suffix and "work" not in file.name]
-        for file, other in zip(files, [*files[1:], files[0]], strict=True):
-            file.write_bytes(own[other.relative_to(copy)])
-    assert end(begin(copy)) == warm[1]
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_files_that_must_not_be_read(copy, warm):
-    for file in compiled(copy):
-        if "pack" in file.name:
-            file.chmod(0)
-    assert end(begin(copy)) == warm[1]
-
-
-def test_folders_in_the_place_of_files(copy, warm):
-    for file in compiled(copy):
-        if "pack" in file.name:
-            file.unlink()
-            file.mkdir()
-    assert end(begin(copy)) == warm[1]
-
-
-FULL_DISK = """
-    import builtins, errno
-    from numba.core import caching
-
-    class Full:
-        def __init__(self, file): self.file = file
-        def __enter__(self): return self
-        def __exit__(self, *exception): self.file.close()
-        def write(self, data):
-            self.file.write(data[:10])
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    def full(path, mode):
-        return Full(open(path, mode)) if "w" in mode else open(path, mode)
-
-    caching.open = full
-"""
-READ_ONLY = """
-    import errno, tempfile
-
-    def read_only(*arguments, **named):
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    tempfile.TemporaryFile = read_only
-"""
-
-
-def test_full_disk(copy, warm):
-    """Nothing of what did not fit stays, and once there is room it is used."""
-    for file in compiled(copy):
-        if "work" not in file.name:
-            file.unlink()
-    before = contents(copy)
-    assert end(begin(copy, FULL_DISK)) == warm[1]
-    assert contents(copy) == before
-    assert not list(copy.rglob("*.tmp*"))
-    assert end(begin(copy)) == warm[1]
-    assert len(contents(copy)) > len(before)
-
-
-def test_read_only_home(tmp_path, warm):
-    """There is nowhere to keep anything: it is compiled, and kept for this process alone."""
-    assert end(begin(tmp_path / "cache", READ_ONLY)) == warm[1]
-    assert not compiled(tmp_path)
+def test_another_process_compiles_nothing():
+    """Whatever the dtype, and with a function of the user; the first of these two may, if no other test has."""
+    cases = "[*classifiers('float32'), *classifiers('float64')]"
+    first, _ = end(start(cases))
+    assert end(start(cases)) == (first, "0")

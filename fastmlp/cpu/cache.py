@@ -7,41 +7,42 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+import numba
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
+
+from fastmlp.files import replace_file
 
 _HASH_BYTES = 32
 _warned = False
 
 
-def _hash(key: tuple, content: bytes) -> bytes:
-    return hashlib.sha256(repr(key).encode() + content).digest()
+class _Files:
+    """A file for each signature, which begins with a hash of all that it depends on, and of what follows.
 
+    Machine code with a wrong bit, or of another signature, would end the process. And Numba's own files are named in an
+    index, which may be newer than they are, or spoilt itself.
+    """
 
-class _Files(IndexDataCacheFile):
-    """Files that begin with a hash: machine code with a wrong bit, or of another signature, would end the process."""
+    def __init__(self, folder: str, name: str, stamp: tuple):
+        self._folder, self._name, self._depends_on = Path(folder), name, (numba.__version__, stamp)
+
+    def _path(self, key):
+        return self._folder / f"{self._name}.{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.nbc"
+
+    def _hash(self, key, content):
+        # the text of all of this is the same in each process
+        return hashlib.sha256(repr((self._depends_on, key)).encode() + content).digest()
 
     def load(self, key: tuple) -> Any:
-        name = self._load_index().get(key)
-        if name is None:
-            return None
-        content = Path(self._data_path(name)).read_bytes()
-        if content[:_HASH_BYTES] != _hash(key, content[_HASH_BYTES:]):
-            return None
-        return pickle.loads(content[_HASH_BYTES:])
+        content = self._path(key).read_bytes()
+        if content[:_HASH_BYTES] == self._hash(key, content[_HASH_BYTES:]):
+            return pickle.loads(content[_HASH_BYTES:])
+        return None
 
     def save(self, key: tuple, data: Any) -> None:
-        content = self._dump(data)
-        super().save(key, _hash(key, content) + content)
-
-    def _save_data(self, name: str, data: bytes) -> None:
-        with self._open_for_write(self._data_path(name)) as file:
-            file.write(data)
-
-    def _load_index(self) -> dict[tuple, str]:
-        try:
-            return super()._load_index()
-        except Exception:  # of a file that is not whole it may be any
-            return {}
+        content = dumps(data)
+        replace_file(self._path(key), self._hash(key, content) + content)
 
 
 class Cache(FunctionCache):
@@ -61,7 +62,7 @@ class Cache(FunctionCache):
         """Return the code for a signature; None, for which it is compiled, if there is none that can be read."""
         try:
             return super().load_overload(sig, target_context)
-        except Exception:  # as of a file that somebody may not read, or of one that another release has written
+        except Exception:  # as of a file that is not there, or that somebody may not read
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -22,10 +22,12 @@ from fastmlp.cpu.step import (
     EPOCHS,
     FIRST_ROW,
     GRADIENT_NORM,
+    HALT,
     HELPERS,
     HYPERPARAMETERS,
     JITTER,
     L1_RATIO,
+    LAST_BLOCK,
     LAST_ROW,
     LINE,
     LOSS_PARAMETER,
@@ -80,6 +82,7 @@ class Engine:
         self.n_threads, self._divides = resolve_threads(n_threads), n_threads is None
         self._team = None
         self._n_slots = 0
+        self._interrupted = False
         self._program = program_of(network)
         self._pace = Pace(self.n_threads)
         self.seed = 0  # of the random numbers of all steps
@@ -233,16 +236,21 @@ class Engine:
 
     def _work(self, wanted, measured, batches, generator):
         """Run a job of so many batches in each of its epochs."""
+        control = self._control
+        control[HALT] = control[LAST_BLOCK] = 0
         start = time.perf_counter()
 
         def job():
             return work(self._program, *self._arguments, generator, self._curve, wanted, 0)
 
-        products = int(self._control[BATCH]) * self.network.n_parameters
-        long = products > LONG_BATCH and may_be_interrupted()
-        team = run_interruptibly(job, self._control) if long else job()
+        long = int(control[BATCH]) * self.network.n_parameters > LONG_BATCH and may_be_interrupted()
+        try:
+            team = run_interruptibly(job, control) if long else job()
+        except BaseException:
+            self.close()  # a helper may not yet have read which block was the last one
+            raise
         if measured:
-            self._pace.done(team, batches * max(1, int(self._control[EPOCHS])), time.perf_counter() - start)
+            self._pace.done(team, batches * max(1, int(control[EPOCHS])), time.perf_counter() - start)
 
     def _gather_team(self, wanted):
         """Start or wake the helpers; return whether one was not awake."""
@@ -283,8 +291,10 @@ class Engine:
 
         Where they are short it takes several at once: if the `update` is the same for all their steps, and if the
         generator of the shuffle can be had. It ends with the epoch after which the loss has not improved for too long,
-        as `stopping` says it, or a parameter is not finite.
+        as `stopping` says it, or a parameter is not finite. Ctrl-C is raised once the epochs are told that were taken.
         """
+        if self._interrupted:
+            raise KeyboardInterrupt
         n_steps = -(-self._n_rows // batch_size)
         if most > 1 and update.rates is None and self._augmentation.mixup == 0 and n_steps <= MOST_BATCHES:
             self._prepare_update(batch_size, alpha, update)  # helpers begin with its program
@@ -303,10 +313,16 @@ class Engine:
         control[FIRST_ROW], control[LAST_ROW] = 0, self._n_rows
         control[EPOCHS], control[SHUFFLES] = epochs, generator.size > 0
         curve[BEST : PATIENCE + 1] = stopping
-        self._work(*job, generator)
+        first_step, n_steps = int(control[STEP]), job[2]
+        try:
+            self._work(*job, generator)
+        except KeyboardInterrupt:
+            if control[STEP] - first_step < n_steps:
+                raise
+            self._interrupted = True
         shuffle.order[:] = self._order if self._index is None else self._place_of[self._order]
         shuffle.give_generator(generator)
-        return curve[CURVE : CURVE + control[EPOCHS]].tolist()
+        return curve[CURVE : CURVE + (control[STEP] - first_step) // n_steps].tolist()
 
     def _prepare_update(self, batch_size, alpha, update):
         self._n_slots = UPDATES[update.name].n_slots

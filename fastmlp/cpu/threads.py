@@ -5,20 +5,21 @@ import os
 import sys
 import threading
 import time
+from _thread import allocate_lock, start_new_thread
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from numba import config
 
-from fastmlp.cpu.step import ASLEEP, HALT, HELPERS, IDLE, LAST_BLOCK, LINE, STOP
+from fastmlp.cpu.step import ASLEEP, HALT, HELPERS, IDLE, LINE, STOP
 from fastmlp.futures import complete
 
 _here = threading.local()  # `limit`: the most threads that this thread may use
 _fits, _lock = 0, threading.Lock()  # how many fits are running in this process
-JOIN_SECONDS = 0.1  # after which Windows sees Ctrl-C, which ends no wait there
+WAIT_SECONDS = 0.1  # after which Windows sees Ctrl-C, which ends no wait there
 
 
 def resolve_threads(n_threads: int | None) -> int:
@@ -94,16 +95,26 @@ def run_interruptibly(job: Callable[[], int], control: np.ndarray) -> int:
 
     Python knows of a signal only when the main thread is in no kernel. So the job has a thread of its own.
     """
-    control[HALT] = control[LAST_BLOCK] = 0
     future: Future = Future()
-    thread = threading.Thread(target=complete, args=(future, job), daemon=True, name="fastmlp-0")
-    thread.start()
+    ends = allocate_lock()  # Ctrl-C leaves a lock of C as it is, which it may not with what waits for a `Future`
+    ends.acquire()
+
+    def run():
+        complete(future, job)
+        ends.release()
+
     try:
-        while thread.is_alive():
-            thread.join(JOIN_SECONDS)
+        try:
+            start_new_thread(run, ())  # not a `Thread`: Ctrl-C would end the wait for its start
+        except RuntimeError:  # the system has no thread for it
+            run()
+        while not ends.acquire(timeout=WAIT_SECONDS):
+            pass
     except BaseException:
         control[HALT] = 1
-        thread.join()  # it writes to what this fit has
+        while not future.done():  # it writes to what this fit has
+            with suppress(KeyboardInterrupt):  # of who does not wait for the first one
+                ends.acquire(timeout=WAIT_SECONDS)
         raise
     return future.result()
 
