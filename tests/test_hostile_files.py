@@ -154,17 +154,31 @@ def mutate_structure(draw, file):
     """Change what the header and its JSON say."""
     header, data = split(file)
     for _ in range(draw(st.integers(1, 3))):
-        places = places_in(header)
+        tensors = {name: one for name, one in header.items() if name != "__metadata__"}
+        places = places_in(draw(st.sampled_from([header, tensors])))  # which are the smaller part
         if not places:
             break
         (tree, key), (other, there) = (places[draw(st.integers(0, len(places) - 1))] for _ in range(2))
-        how = draw(st.sampled_from(["hostile", "hostile", "number", "delete", "other", "twice", "rename", "more"]))
+        how = draw(
+            st.sampled_from(
+                ["hostile", "hostile", "number", "delete", "other", "twice", "rename", "more", "swap", "reverse"]
+            )
+        )
         value = copy.deepcopy(draw(st.sampled_from(HOSTILE)) if how == "hostile" else other[there])
         if how == "number":
             old = tree[key] if isinstance(tree[key], int | float) else 0
             tree[key] = old + draw(st.sampled_from([1, -1, 8, -8, 0.5, 2**40]))
         elif how == "delete":
             del tree[key]
+        elif how == "swap":  # two of a kind, so that no tensor is left over
+            alike = [(tree, key) for tree, key in places if type(tree[key]) is type(value)]
+            tree, key = alike[draw(st.integers(0, len(alike) - 1))]
+            other[there], tree[key] = copy.deepcopy(tree[key]), value
+        elif how == "reverse":
+            lists = [(tree, key) for tree, key in places if isinstance(tree[key], list)]
+            if lists:
+                tree, key = lists[draw(st.integers(0, len(lists) - 1))]
+                tree[key].reverse()
         elif how in ("hostile", "other") or isinstance(tree, list):
             tree[key] = value
         elif how == "twice":
