@@ -136,7 +136,7 @@ def estimators():
                 MLPClassifier((9,), **settings),
                 MLPClassifier((9,), batch_size=7, early_stopping=True, **settings),
                 MLPClassifier((9,), solver="lbfgs", **settings),
-                MLPRegressor((9, 8), batch_size=1, solver="sgd", n_threads=2, **settings),
+                MLPRegressor(hidden_layer_sizes=(9, 8), batch_size=1, solver="sgd", n_threads=2, **settings),
                 Perceptron(max_iter=5, random_state=0),
             ):
                 yield type(model).__name__, model, features, dtype, csr
