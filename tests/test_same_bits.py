@@ -142,7 +142,7 @@ def test_teams_of_many_sizes_were_tried():
     assert len(teams) >= 5, "the property before this one has not had them"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def load():
     """Twice as many busy processes as this one may use threads."""
     command = [sys.executable, "-c", "while True: pass"]
@@ -198,11 +198,12 @@ def run_python(program, given, **environment):
     ).stdout.decode()
 
 
-@examples(1, many=50)
-@given(several=st.lists(cases(), min_size=12, max_size=20))
-def test_other_process(several):
-    """Strings have other hashes there, and two processes' arrays other addresses."""
+def test_other_process():
+    """Strings have other hashes there, and arrays other addresses."""
+    several = []
+    examples(30)(given(case=cases())(lambda case: several.append(case)))()
     expected = [fitted_bits(case) for case in several]
+    assert len(set(expected)) > len(expected) // 2
     assert run_python(OTHER_PROCESS, several, PYTHONHASHSEED="7", NUMBA_NUM_THREADS="1").split() == expected
 
 
@@ -245,17 +246,19 @@ def test_pickled_and_saved_between_calls(case, ways, tmp_path):
 # Digests of fits, by what these depend on beside this package: the instructions that kernels are compiled to use, and
 # the compiler, which chooses where a product and a sum become one rounding (FMA), and the tree of a sum over the lanes
 # of a register. NumPy's part are the numbers of RandomState, which its releases keep, and square roots, which are
-# exact; the data are exact in float32. scikit-learn and SciPy compute nothing here.
+# exact; the data are exact in float32. scikit-learn, SciPy and the BLAS compute nothing here, and neither caches nor
+# cores have a say in the order of sums. Left out are mixup, whose Beta numbers a release of NumPy may change, and
+# nadam, whose schedule takes a power from the C library.
 FITS = {
     "classifier, adam, relu, float32": (MLPClassifier, {"hidden_layer_sizes": (37, 11)}, "f", 3),
     "classifier, adam, tanh, float64": (MLPClassifier, {"hidden_layer_sizes": (19,), "activation": "tanh"}, "d", 2),
     "regressor, sgd, logistic, float64": (MLPRegressor, {"solver": "sgd", "activation": "logistic"}, "d", 0),
-    "classifier, nadam, gelu and mish, clipped, dropout": (
+    "classifier, adagrad, gelu and mish, clipped, dropout": (
         MLPClassifier,
         {
             "hidden_layer_sizes": (37, 11),
             "activation": ["gelu", "mish"],
-            "solver": "nadam",
+            "solver": "adagrad",
             "max_grad_norm": 0.1,
             "dropout": 0.3,
             "l1_ratio": 0.5,
@@ -265,7 +268,7 @@ FITS = {
     ),
     "regressor, rmsprop, augmented": (
         MLPRegressor,
-        {"solver": "rmsprop", "augment": {"jitter": 0.1, "mixup": 0.4}},
+        {"solver": "rmsprop", "augment": {"jitter": 0.1, "drop_features": 0.2}},
         "d",
         0,
     ),
