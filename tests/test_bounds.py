@@ -22,6 +22,7 @@ from scipy import sparse
 from suite import run_kernel_tests
 
 from fastmlp import MLPClassifier, MLPRegressor, Perceptron
+from fastmlp.activation import Activation
 from fastmlp.cpu import forward, saliency
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.layout import BLOCK_ROWS, lanes_of
@@ -150,12 +151,21 @@ def fit(model, features, dtype, csr):
     return [model.predict(rows), *model.coefs_] if hasattr(model, "coefs_") else [model.predict(rows), model.coef_]
 
 
+def wave(z):
+    return z + math.sin(z) ** 2
+
+
+def shift(x, uniform):
+    for feature in range(x.size):
+        x[feature] += uniform[feature]
+
+
 def of_users():
     """Yield trainings with functions of users, which are compiled here."""
     for dtype in DTYPES:
         for width in sizes(lanes_of(dtype)):
-            network = Network((width, width, 2), (lambda z: z + math.sin(z) ** 2, "identity"), "squared_error")
-            yield "function", network, 9, dtype, {"augment": {"function": lambda x, uniform: x + uniform}}
+            network = Network((width, width, 2), (Activation(wave), "identity"), "squared_error")
+            yield "function", network, 9, dtype, {"augment": {"function": shift}}
 
 
 # what is fenced, and where: (each region of a flat buffer, or the whole; whether the fence is behind it or before)
