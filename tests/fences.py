@@ -156,8 +156,10 @@ def fenced(regions, behind):
         assert layout.memory is engine._arguments[0]
         assert engine._arguments[2].size >= HEAD
 
+    found = entries()
+    assert {"work", "forward_blocks", "backward_blocks"} <= {name for _, name, _ in found}
     with pytest.MonkeyPatch.context() as patch:
-        for module, name, entry in entries():
+        for module, name, entry in found:
             patch.setattr(module, name, _fenced_call(entry, behind))
         (_fence_regions if regions else _fence_layouts)(patch, behind)
         patch.setattr(Engine, "load", fenced_load)

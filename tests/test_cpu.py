@@ -504,30 +504,6 @@ def test_no_place_for_a_cache():
     assert result.returncode == 0, result.stderr
 
 
-INSTRUCTION_SETS = """
-import numpy as np
-import test_cpu as test
-from fastmlp.cpu.target import INSTRUCTION_SET
-print(INSTRUCTION_SET.name)
-network = test.make_network((21, 35, 18, 3), "log_loss")
-test.assert_same_training(network, 77, n_threads=2)
-X, _, _, parameters = test.make_problem(network, 77)
-for rows in (3, 77):
-    expected = test.reference.forward(network, *parameters, X[:rows])
-    np.testing.assert_allclose(test.forward(network, *parameters, X[:rows]), expected)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="names of x86-64 processors")
-@pytest.mark.parametrize(("processor", "name"), [("haswell", "AVX2"), ("nocona", "baseline")])
-def test_other_instruction_sets(processor, name, tmp_path):
-    result = run_python(
-        INSTRUCTION_SETS, NUMBA_CPU_NAME=processor, NUMBA_CPU_FEATURES="", NUMBA_CACHE_DIR=str(tmp_path)
-    )
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == [name]
-
-
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_prediction_goes_through_the_network_in_blocks(n_threads):
     """Memory does not grow with the rows times the units of a hidden layer."""

@@ -70,7 +70,7 @@ def cases(draw, solvers=(*UPDATES, "lbfgs")):
     if solver != "lbfgs":
         parameters |= {
             "batch_size": draw(st.integers(max(1, rows // 12), rows)),
-            "learning_rate_init": 0.01,
+            "learning_rate_init": 0.001 if solver == "sgd" else 0.01,
             "dropout": draw(st.sampled_from([0.0, 0.3])),
             "max_grad_norm": draw(st.sampled_from([None, 0.1])),
             "shuffle": draw(st.booleans()),
@@ -106,8 +106,16 @@ def bits(model, X):
 
 
 def fitted_bits(case, **more):
+    """Return the digest of a fit, or of one that diverges the error, which says in which epoch."""
     X, y = data_of(case)
-    return bits(make(case, **more).fit(X, y), X)
+    model = make(case, **more)
+    try:
+        model.fit(X, y)
+    except ValueError as error:
+        if "non-finite" not in str(error):
+            raise
+        return str(error)
+    return bits(model, X)
 
 
 @contextmanager
@@ -142,7 +150,7 @@ def test_teams_of_many_sizes_were_tried():
     assert len(teams) >= 5, "the property before this one has not had them"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def load():
     """Twice as many busy processes as this one may use threads."""
     command = [sys.executable, "-c", "while True: pass"]
@@ -186,7 +194,8 @@ import pickle, sys, warnings
 warnings.simplefilter("ignore")
 import test_same_bits
 several = pickle.load(sys.stdin.buffer)
-print(*[test_same_bits.fitted_bits(case) for case in several])
+for case in several:
+    print(test_same_bits.fitted_bits(case))
 """
 
 
@@ -198,12 +207,13 @@ def run_python(program, given, **environment):
     ).stdout.decode()
 
 
-@examples(1, many=50)
-@given(several=st.lists(cases(), min_size=12, max_size=20))
-def test_other_process(several):
-    """Strings have other hashes there, and two processes' arrays other addresses."""
+def test_other_process():
+    """Strings have other hashes there, and arrays other addresses."""
+    several = []
+    examples(30)(given(case=cases())(lambda case: several.append(case)))()
     expected = [fitted_bits(case) for case in several]
-    assert run_python(OTHER_PROCESS, several, PYTHONHASHSEED="7", NUMBA_NUM_THREADS="1").split() == expected
+    assert len(set(expected)) > len(expected) // 2
+    assert run_python(OTHER_PROCESS, several, PYTHONHASHSEED="7", NUMBA_NUM_THREADS="1").splitlines() == expected
 
 
 @examples(10)
@@ -245,17 +255,18 @@ def test_pickled_and_saved_between_calls(case, ways, tmp_path):
 # Digests of fits, by what these depend on beside this package: the instructions that kernels are compiled to use, and
 # the compiler, which chooses where a product and a sum become one rounding (FMA), and the tree of a sum over the lanes
 # of a register. NumPy's part are the numbers of RandomState, which its releases keep, and square roots, which are
-# exact; the data are exact in float32. scikit-learn and SciPy compute nothing here.
+# exact; the data are exact in float32. scikit-learn, SciPy and the BLAS compute nothing here, and neither caches nor
+# cores have a say in the order of sums. Left out are mixup, whose Beta numbers a release of NumPy may change.
 FITS = {
     "classifier, adam, relu, float32": (MLPClassifier, {"hidden_layer_sizes": (37, 11)}, "f", 3),
     "classifier, adam, tanh, float64": (MLPClassifier, {"hidden_layer_sizes": (19,), "activation": "tanh"}, "d", 2),
     "regressor, sgd, logistic, float64": (MLPRegressor, {"solver": "sgd", "activation": "logistic"}, "d", 0),
-    "classifier, nadam, gelu and mish, clipped, dropout": (
+    "classifier, adagrad, gelu and mish, clipped, dropout": (
         MLPClassifier,
         {
             "hidden_layer_sizes": (37, 11),
             "activation": ["gelu", "mish"],
-            "solver": "nadam",
+            "solver": "adagrad",
             "max_grad_norm": 0.1,
             "dropout": 0.3,
             "l1_ratio": 0.5,
@@ -265,18 +276,25 @@ FITS = {
     ),
     "regressor, rmsprop, augmented": (
         MLPRegressor,
-        {"solver": "rmsprop", "augment": {"jitter": 0.1, "mixup": 0.4}},
+        {"solver": "rmsprop", "augment": {"jitter": 0.1, "drop_features": 0.2}},
         "d",
         0,
     ),
 }
 DIGESTS = {
+    ("baseline", "0.68", 22): {
+        "classifier, adam, relu, float32": "6d2e1c79df99b1b6",
+        "classifier, adam, tanh, float64": "de66b9ab98b2c02f",
+        "regressor, sgd, logistic, float64": "2f1060b89896f591",
+        "classifier, adagrad, gelu and mish, clipped, dropout": "00ae512db2f9e453",
+        "regressor, rmsprop, augmented": "a873581bd7d02548",
+    },
     ("AVX2", "0.68", 22): {
         "classifier, adam, relu, float32": "510d031d8d3dc789",
         "classifier, adam, tanh, float64": "c15a992a41e07eb0",
         "regressor, sgd, logistic, float64": "e6023756675ed64d",
-        "classifier, nadam, gelu and mish, clipped, dropout": "5dc167f58e597e79",
-        "regressor, rmsprop, augmented": "fcf5611cfa0faf4f",
+        "classifier, adagrad, gelu and mish, clipped, dropout": "d1f553763bf0d42b",
+        "regressor, rmsprop, augmented": "01dfca784f0f74b8",
     },
 }
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fastmlp.formulas.elementary import constant, fast_root, formula, square_root, where_positive
+from fastmlp.formulas.elementary import constant, exponential, fast_root, formula, square_root, where_positive
 
 
 class Update(NamedTuple):
@@ -54,11 +54,24 @@ def sgd_absorb(velocity, move, constants):
 
 
 @formula
+def whole_power(base, n):
+    """Return base**n for a whole n >= 0: `**` is the C library's, whose last bits differ from one to another."""
+    result = 1.0
+    while n > 0:
+        if n & 1:
+            result *= base
+        base *= base
+        n >>= 1
+    return result
+
+
+@formula
 def adam_begin(hyperparameters, t):
     """Return the learning rate of step t, which corrects the bias of both moments, the constants, and the decay's."""
     learning_rate, beta_1, beta_2, epsilon = hyperparameters
-    root = square_root(1.0 - beta_2**t)
-    return learning_rate * root / (1.0 - beta_1**t), beta_1, beta_2, epsilon, learning_rate, learning_rate * root
+    root = square_root(1.0 - whole_power(beta_2, t))
+    corrected = learning_rate * root / (1.0 - whole_power(beta_1, t))
+    return corrected, beta_1, beta_2, epsilon, learning_rate, learning_rate * root
 
 
 @formula
@@ -77,7 +90,8 @@ def adam_rate(first, second, constants):
     return constant(second, constants[5]) / (fast_root(second) + constant(second, constants[3]))
 
 
-NADAM_DECAY = 0.004  # of Dozat's schedule, which takes the momentum from beta_1 / 2 to beta_1
+# Dozat's schedule takes the momentum from beta_1 / 2 to beta_1, by powers 0.004 i of 0.96; here is that one's logarithm
+NADAM_DECAY = 0.004 * -0.040821994520255166
 
 
 @formula
@@ -90,13 +104,13 @@ def nadam_begin(hyperparameters, t):
     learning_rate, beta_1, beta_2, epsilon = hyperparameters
     product, i = 1.0, 1
     while i <= t and product > 1e-18:
-        product *= beta_1 * (1.0 - 0.5 * 0.96 ** (NADAM_DECAY * i))
+        product *= beta_1 * (1.0 - 0.5 * exponential(NADAM_DECAY * i))
         i += 1
     if i <= t:
         product = 0.0
-    now = beta_1 * (1.0 - 0.5 * 0.96 ** (NADAM_DECAY * t))
-    following = beta_1 * (1.0 - 0.5 * 0.96 ** (NADAM_DECAY * (t + 1)))
-    root = square_root(1.0 - beta_2**t)
+    now = beta_1 * (1.0 - 0.5 * exponential(NADAM_DECAY * t))
+    following = beta_1 * (1.0 - 0.5 * exponential(NADAM_DECAY * (t + 1)))
+    root = square_root(1.0 - whole_power(beta_2, t))
     of_moment = learning_rate * root * following / (1.0 - product * following)
     of_gradient = learning_rate * root * (1.0 - now) / (1.0 - product)
     return of_moment, of_gradient, beta_1, beta_2, epsilon * root, learning_rate * root
