@@ -8,9 +8,6 @@ import os
 import subprocess
 import sys
 
-import psutil
-import pytest
-
 FULL = os.environ.get("FASTMLP_TRUST") == "full"
 FITS, PREDICTIONS = (10_000, 1_000_000) if FULL else (320, 8_000)
 # A first weight matrix here has 36 or 72 KB: one kept of each fit were 14 MB or more in the smaller run. What is
