@@ -35,3 +35,10 @@ def run_kernel_tests(cache, *selection, **environment):
     print(environment, name, summary)
     assert " passed" in summary
     return name, summary
+
+
+def measured(environment):
+    """Return an environment in which the lines that a process runs are measured if those here are."""
+    if "coverage" not in sys.modules or sys.modules["coverage"].Coverage.current() is None:
+        return environment
+    return {**environment, "COVERAGE_PROCESS_START": str(HERE.parent / "pyproject.toml")}
