@@ -25,7 +25,7 @@ def run_kernel_tests(cache, *files, part="not cache", **environment):
     paths = f"{HERE}{os.pathsep}{HERE.parent}"
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM, *options, "tests/test_cpu.py", *files],
-        env={**os.environ, "PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(cache), **environment},
+        env=measured({**os.environ, "PYTHONPATH": paths, "NUMBA_CACHE_DIR": str(cache), **environment}),
         cwd=HERE.parent,
         capture_output=True,
         text=True,
@@ -35,3 +35,10 @@ def run_kernel_tests(cache, *files, part="not cache", **environment):
     name, *_, summary = result.stdout.splitlines()
     print(environment, name, summary)
     return name
+
+
+def measured(environment):
+    """Return an environment in which the lines that a process runs are measured if those here are."""
+    if "coverage" not in sys.modules or sys.modules["coverage"].Coverage.current() is None:
+        return environment
+    return {**environment, "COVERAGE_PROCESS_START": str(HERE.parent / "pyproject.toml")}

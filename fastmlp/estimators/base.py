@@ -56,7 +56,7 @@ from fastmlp.estimators.validation import Rows, Validation, check_validation, sp
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.schedules import SCHEDULES
 from fastmlp.formulas.updates import UPDATES
-from fastmlp.network import Network
+from fastmlp.network import Network, widths_of
 from fastmlp.training import device
 from fastmlp.training.bar import Bar
 from fastmlp.training.blocks import ReadingEngine, StoredRows, blocks_of
@@ -327,7 +327,7 @@ class BaseMLP(Storable, Summarised, CallbackSupportMixin, Predictor, BaseEstimat
     ) -> tuple[Network, tuple[list[np.ndarray], list[np.ndarray]], Rows]:
         """Return what a fit begins with: network, parameters and validated rows."""
         check_combinations(self)
-        before = self._fitted_widths() if continues else ()
+        before = widths_of(self.coefs_, self.intercepts_) if continues else ()
         hidden = hidden_widths(self.hidden_layer_sizes)
         activations = hidden_activations(self.activation, len(hidden))
         dropout = dropout_rates(self.dropout, len(hidden))

@@ -247,8 +247,8 @@ def check_continues(before: Sequence[int], now: Sequence[int], parameter: object
         )
     if before[-1] != now[-1]:
         raise ValueError(
-            f"y has {now[-1]} outputs, but the weights to be trained further need y with {before[-1]}. "
-            "To begin with new weights, call fit with warm_start=False."
+            f"y has {now[-1]} outputs, but the weights to be trained further need y with {before[-1]}, the "
+            "columns of coefs_[-1]. To begin with new weights, call fit with warm_start=False."
         )
 
 
