@@ -363,6 +363,39 @@ def test_ctrl_c_within_an_epoch_counts_the_steps_taken(estimator, monkeypatch):
         np.testing.assert_array_equal(ours, expected)
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("method", ["record_epoch", "record_loss", "record_score", "append_epoch"])
+def test_ctrl_c_while_an_epoch_is_recorded(estimator, method, early_stopping, monkeypatch):
+    """What is recorded of it is taken off again."""
+    from fastmlp.training import stochastic
+
+    settings = {"early_stopping": early_stopping, "warm_start": True, "random_state": 0}
+    model = estimator(max_iter=2, **settings).fit(X, y)
+    owner = stochastic if method == "append_epoch" else stochastic.History
+    original, calls = getattr(owner, method), []
+
+    def interrupted(*arguments):
+        result = original(*arguments)
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(owner, method, interrupted)
+    if method == ("record_loss" if early_stopping else "record_score"):
+        model.set_params(max_iter=5).fit(X, y)
+        assert not calls
+        return
+    with pytest.warns(UserWarning, match="interrupted by user after 3 epochs"):
+        model.set_params(max_iter=9).fit(X, y)
+    assert model.n_iter_ == 3
+    lists = [model.loss_curve_, *model.history_.values()]
+    lists += [model.validation_scores_, model.validation_loss_curve_] if early_stopping else []
+    assert [len(values) for values in lists] == [5] * len(lists)
+    monkeypatch.undo()
+    assert len(model.set_params(max_iter=2).fit(X, y).loss_curve_) == 7
+
+
 def test_ctrl_c_in_lbfgs(estimator, monkeypatch):
     from fastmlp.training import lbfgs
 

@@ -107,6 +107,19 @@ class History:
             {"loss": float(loss), **validation, "learning_rate": learning_rate, "seconds": now - self.start},
         )
 
+    def lengths(self) -> tuple[int, ...]:
+        """Return how much there is of each list, and of those in `epochs`."""
+        lists = (self.loss_curve, self.validation_scores, self.validation_losses, next(iter(self.epochs.values()), ()))
+        return tuple(len(values or ()) for values in lists)
+
+    def keep(self, lengths: tuple[int, ...], n_epochs: int) -> None:
+        """Keep so many epochs beyond those `lengths`, and nothing of one that was recorded in part."""
+        *_, of_epochs = lengths
+        lists = zip((self.loss_curve, self.validation_scores, self.validation_losses), lengths[:3], strict=True)
+        for values, length in (*lists, *((values, of_epochs) for values in self.epochs.values())):
+            if values is not None:
+                del values[length + n_epochs :]
+
     def last_epoch(self) -> dict[str, float]:
         """Return the numbers of the last epoch."""
         return {name: values[-1] for name, values in self.epochs.items()}
@@ -217,6 +230,7 @@ def train(
     alone = alone and optimizer.rate.lasts and not callbacks and not schedule.retries
     retreat = Retreat(engine, optimizer) if schedule.retries else None
     n_iter, finite, better, stops = n_before, True, False, False
+    lengths = history.lengths()
 
     def has_to_stop() -> bool:
         """Return whether it has not improved for too long, unless the optimizer has a smaller learning rate to try."""
@@ -242,9 +256,9 @@ def train(
                 optimizer.advance(max(optimizer.step, engine.step))
             seconds = (time.perf_counter() - start) / (len(earlier) + 1)
             for number, one in enumerate(earlier, start=1):
-                n_iter += 1
                 history.record_epoch(one, optimizer.last_rate, n_samples, None, start + number * seconds)
                 history.record_loss(schedule.tol)
+                n_iter += 1
                 optimizer.iteration_ends(history.n_samples_seen)
             if schedule.verbose:
                 print(f"Iteration {n_iter + 1}, loss = {loss:.8f}")
@@ -257,7 +271,6 @@ def train(
             if not finite and not early_stopping:
                 raise ValueError(f"{NOT_FINITE} It happened in epoch {n_iter + 1}. {ADVICE}")
             measured = None if validate is None else validate(n_iter + 1, finite)
-            n_iter += 1
             history.record_epoch(loss, optimizer.last_rate, n_samples, measured, time.perf_counter())
             if early_stopping:
                 better = history.record_score(measured.score, schedule.tol)
@@ -265,6 +278,7 @@ def train(
                     history.best_parameters = engine.get_parameters()
             else:
                 history.record_loss(schedule.tol)
+            n_iter += 1
             if schedule.verbose and measured is not None:
                 print(f"Validation score: {measured.score:f}")
             if not finite:
@@ -295,6 +309,7 @@ def train(
                     stacklevel=2,
                 )
     except KeyboardInterrupt:
+        history.keep(lengths, n_iter - n_before)
         warnings.warn(
             f"Training interrupted by user after {n_iter} epochs, of at most {schedule.max_iter}.", stacklevel=2
         )
