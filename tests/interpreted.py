@@ -1,4 +1,5 @@
-"""The CPU engine without a compiler: import this before `fastmlp`, in a process with NUMBA_DISABLE_JIT=1.
+"""The CPU engine without a compiler: `replace_compiler` is called before `fastmlp` is imported, in a process of its own
+with NUMBA_DISABLE_JIT=1.
 
 Kernels and formulas are then plain Python functions, line by line what is compiled otherwise. What LLVM does for them
 has a stand-in here: a register is a small array, an intrinsic a function of the same name, and an overload chooses its
@@ -259,6 +260,8 @@ def njit(function=None, **options):
     return function
 
 
-numba.njit, extending.overload, extending.intrinsic = njit, overload, intrinsic
-# whole numbers wrap, as in compiled code; helper threads have settings of their own
-warnings.simplefilter("ignore", RuntimeWarning)
+def replace_compiler():
+    """Let what is imported from now on have the stand-ins."""
+    numba.njit, extending.overload, extending.intrinsic = njit, overload, intrinsic
+    # whole numbers wrap, as in compiled code; helper threads have settings of their own
+    warnings.simplefilter("ignore", RuntimeWarning)

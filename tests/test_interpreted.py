@@ -27,6 +27,7 @@ from fastmlp.network import Network, flatten
 PROGRAM = """
 import sys
 import interpreted
+interpreted.replace_compiler()
 import numpy as np
 import test_interpreted as test
 np.savez(sys.argv[1], **test.results())
