@@ -20,7 +20,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.pipeline import Pipeline
 
 import fastmlp
-from fastmlp.cli import example, info, model, target, warmup
+from fastmlp.cli import demo, example, info, model, target, warmup
 from fastmlp.cli.columns import as_dates, as_numbers, as_text
 from fastmlp.cli.main import COMMANDS, main
 
@@ -697,7 +697,7 @@ def test_info_knows_all_extras():
     for name, packages in re.findall(r"^(\w+) = \[(.*?)\]\s*(?:#[^\n]*)?$", section, re.MULTILINE | re.DOTALL):
         found = {re.match(r"[\w-]+", package)[0] for package in re.findall(r'"([^"]+)"', packages)}
         expected[name] = found - {"fastmlp"}
-    for name in ("test", "bench", "dev"):
+    for name in ("test", "oldest", "bench", "dev"):
         del expected[name]
     assert {extra: set(packages) for extra, packages in info.EXTRAS.items()} == expected
 
@@ -779,6 +779,20 @@ def test_the_demo_needs_no_name():
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     assert "Training 64-100-10 on 1347 handwritten digits" in done.stdout
     assert "epoch 2/2" in done.stdout
+
+
+def test_demo(call, monkeypatch):
+    monkeypatch.setattr(demo, "REPEATS", 1)
+    monkeypatch.setattr(demo, "PAUSE", 0)
+    status, out, err = call("demo", "--epochs", 20, "--threads", 1)
+    assert (status, err) == (0, "")
+    assert ": AVX" in out or ": baseline" in out or ": NEON" in out
+    assert out.count("  epoch ") == 11  # the first, and each tenth of them
+    ours, theirs = (
+        re.search(rf"  {name} .*loss (\S+)  test accuracy (\S+)%", out) for name in ("fastmlp", "scikit-learn")
+    )
+    assert float(ours[1]) == pytest.approx(float(theirs[1]), abs=2e-3)  # of float32
+    assert float(ours[2]) > 90
 
 
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["demo", "--threads", "x"]])

@@ -20,6 +20,7 @@ from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import FEW_ROWS, forward
 from fastmlp.cpu.saliency import hidden_layer, input_gradient
 from fastmlp.cpu.threads import Pace
+from fastmlp.formulas import derivatives
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network, flatten
@@ -93,8 +94,18 @@ def results():
         engine.load(X, targets)
         loss, gradient = engine.loss_and_gradient(flatten(*parameters), 0.1)
         found["gradient"] = np.append(gradient, loss)
-    found |= fits()
-    return found
+    for function in (value for value in vars(derivatives).values() if is_derivative(value)):
+        found[function.__name__] = np.array([function(x) for x in (0.3, 0.9, 2.5)])
+    return found | fits()
+
+
+def is_derivative(value):
+    """Return whether this is an elementary function with its derivative, which a user's function may call."""
+    return (
+        getattr(value, "__module__", None) == derivatives.__name__
+        and value.__name__[0] != "_"
+        and value is not derivatives.circle_series
+    )
 
 
 def fits():
