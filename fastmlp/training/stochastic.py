@@ -114,8 +114,8 @@ class History:
 
     def keep(self, lengths: tuple[int, ...], n_epochs: int) -> None:
         """Keep so many epochs beyond those `lengths`, and nothing of one that was recorded in part."""
-        *_, of_epochs = lengths
-        lists = zip((self.loss_curve, self.validation_scores, self.validation_losses), lengths[:3], strict=True)
+        *of_lists, of_epochs = lengths
+        lists = zip((self.loss_curve, self.validation_scores, self.validation_losses), of_lists, strict=True)
         for values, length in (*lists, *((values, of_epochs) for values in self.epochs.values())):
             if values is not None:
                 del values[length + n_epochs :]
