@@ -71,6 +71,37 @@ def same_environment():
     os.environ.update(before)
 
 
+def look():
+    """Give a tracer a call, at which it begins."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def untraced_compiler():
+    """Let coverage and debuggers not look on as Numba compiles the package's kernels: it would take 1.7 times as long.
+
+    The bodies of intrinsics run at that time; `test_no_place_for_a_cache` lets them be seen, also where all kernels are
+    in a cache.
+    """
+    from numba.core.dispatcher import _FunctionCompiler
+
+    compile = _FunctionCompiler.compile
+
+    def untraced(self, args, return_type):
+        tracer, module = sys.gettrace(), self.py_func.__module__
+        if tracer is None or not module.startswith("fastmlp.") or module == "fastmlp.cpu.user":
+            return compile(self, args, return_type)
+        sys.settrace(None)
+        try:
+            return compile(self, args, return_type)
+        finally:
+            sys.settrace(tracer)
+            look()  # else it would miss the return from here
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_FunctionCompiler, "compile", untraced)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def chosen_engine(request, monkeypatch):
     if request.config.getoption("--engine") == "reference":

@@ -188,8 +188,9 @@ def run_checks(large: bool, quick: bool = False) -> list[Check]:
         compare = partial(compare_runs, training, on_gpu(kind=kernel))
         found.append(attempt("two runs", "the same bits", kernel, "float32", 0.0, compare))
     large_kernel = {"kind": "large"} if "large" in launch.KINDS else {}
+    widths, rows = ((64, 96, 10), 96) if large else ((9, 20, 3), 10)
     for precision in precisions():
-        training = Training("precision", "tanh", problems.make_network((64, 96, 10), "log_loss"), {"update": "sgd"}, 96)
+        training = Training("precision", "tanh", problems.make_network(widths, "log_loss"), {"update": "sgd"}, rows)
         compare = partial(compare_training, training, "float32", on_gpu(precision=precision, **large_kernel))
         found.append(attempt("precision", precision, "own choice", precision, ALLOWED[precision], compare))
     n_rows, widths = (5_000, (37, 45, 30, 10)) if large else (19, (4, 5, 3, 6))
