@@ -185,7 +185,8 @@ time.sleep(0.05)
 INTERRUPTED = """
 X = np.random.default_rng(0).normal(size=(8000, 40)).astype(np.float32)
 y = (X[:, 0] > 0).astype(int)
-before = signal.getsignal(signal.SIGINT)
+before = signal.default_int_handler
+signal.signal(signal.SIGINT, before)  # a process that was started in the background ignores it
 settings = dict(hidden_layer_sizes=(300, 300), batch_size=BATCH, random_state=0, tol=0, n_iter_no_change=10**6)
 
 def interrupt(epoch):
@@ -273,7 +274,15 @@ def test_the_epochs_of_an_interrupted_job_are_counted(long, monkeypatch):
     np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
 
 
-def test_what_a_long_job_raises_and_returns():
+@pytest.fixture
+def ctrl_c():
+    """Let SIGINT be Ctrl-C also in a process that was started in the background, and so ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_what_a_long_job_raises_and_returns(ctrl_c):
     control = np.zeros(64, np.int64)
 
     def fail():
