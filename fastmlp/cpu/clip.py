@@ -2,7 +2,7 @@
 
 import math
 
-from fastmlp.cpu.compile import kernel
+from fastmlp.cpu.compile import ZERO, kernel
 from fastmlp.cpu.layout import TILES
 from fastmlp.cpu.parameters import DECOUPLED, NORM, update_tiles
 from fastmlp.cpu.step import GRADIENT_NORM, MAX_NORM, PENALTIES, UPDATE, barrier, ordered_sum
@@ -18,9 +18,10 @@ def clipped_scale(program, memory, numbers, plan, control, penalty, sums, worker
     alpha = penalty[0] * (1 - ((DECOUPLED >> control[UPDATE]) & 1))
     first = PENALTIES + plan[TILES]
     norms = numbers[first : first + plan[TILES]]
-    update_tiles(program, memory, norms, plan, (NORM, (alpha, penalty[1], penalty[2])), sums, worker, 0)
+    update = (ZERO + NORM, (alpha, penalty[1], penalty[2]))
+    update_tiles(program, memory, norms, plan, update, sums, worker, ZERO)
     barrier(control, worker[1])
-    norm = math.sqrt(ordered_sum(norms, 0, norms.size))
+    norm = math.sqrt(ordered_sum(norms, ZERO, norms.size))
     if worker[0] == 0:
         numbers[GRADIENT_NORM] = norm
     return sums[0] * (numbers[MAX_NORM] / norm) if norm > numbers[MAX_NORM] else sums[0]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FunctionType
 
+import numpy as np
 from numba import njit
 
 from fastmlp.cpu.cache import Cache
@@ -16,6 +17,7 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"
 
 # Each compiled function is optimised again in each that calls it. What has one caller is taken into it before that.
 inlined = njit(inline="always", **OPTIONS)
+ZERO = np.int64(0)  # as an argument: for a plain number Numba compiles a kernel once more than for a variable
 named_kernel = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
 
 

@@ -15,7 +15,7 @@ import sys
 from numba import types
 
 from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swap_if, pause
-from fastmlp.cpu.compile import inlined, kernel
+from fastmlp.cpu.compile import ZERO, inlined, kernel
 from fastmlp.cpu.dropout import key_of_step
 from fastmlp.cpu.finite import is_finite
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, FIRST, FIRST_DENSE, TILES, UNITS
@@ -174,10 +174,10 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
         scale = program.clipped_scale(program, memory, numbers, plan, control, update[1], sums, worker)
         sums = (scale, sums[1])
     if later:
-        update_tiles(program, memory, penalties, plan, update, sums, worker, 0)
+        update_tiles(program, memory, penalties, plan, update, sums, worker, ZERO)
         barrier(control, team)
     if thread == 0:
-        penalty = 0.5 * alpha * ordered_sum(penalties, 0, penalties.size)
+        penalty = 0.5 * alpha * ordered_sum(penalties, ZERO, penalties.size)
         numbers[LOSS_SUM] += (loss + penalty) / weight_sum * (last - first)
     return True
 
@@ -254,7 +254,7 @@ def work(program, memory, numbers, plan, control, X, targets, weights, order, ge
     mode = flush_subnormals()
     state = HELPERS + helper * LINE
     team, rank, result = 1, 0, -1
-    epoch, smallest = 0, wanted
+    epoch, smallest = ZERO, wanted
     while result < 0:
         if helper > 0:
             order_given = wait_for_job(control, state)
