@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV
+from suite import measured
 
 import fastmlp
 from fastmlp import Activation
@@ -473,8 +474,12 @@ print(sum(compile_user.stats.cache_hits.values()))
 
 
 def test_across_processes_no_code_is_taken_for_another(tmp_path):
-    """Functions of the same name and place, each compiled in a process of its own, then together, then edited."""
+    """Functions of the same name and place, each compiled in a process of its own, then together, then edited.
+
+    The cache is empty, so what makes code of them is seen to run, also where all other functions are in a cache.
+    """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(REPOSITORY)}
+    environment = measured(environment)
 
     def outputs(*names):
         command = [sys.executable, "-c", SCRIPT, str(tmp_path), *names]
@@ -482,6 +487,7 @@ def test_across_processes_no_code_is_taken_for_another(tmp_path):
         return [float(line) for line in answer.stdout.split()]
 
     text = """
+import numpy as np
 from numba import njit
 def make(factor):
     inner = njit(lambda z, shift: z * factor + shift)
@@ -489,8 +495,11 @@ def make(factor):
 a, b = make(3.0), make(5.0)
 def c(z):
     return z * z if z > 1 else 0
+def d(z):
+    return max(z**3, z**z) // 3 + z % 1.5 + np.clip(z, 0, 1) - z**-2
 """
     (tmp_path / "functions.py").write_text(text)
+    assert outputs("d") == [3.25, 0]
     assert outputs("a") == [7, 0]
     assert outputs("b") == [11, 0]
     assert outputs("b", "a", "c") == [11, 7, 4, 2]
