@@ -153,6 +153,6 @@ def rate(make: Callable, dtype: str, threads: int = 1, budget: float = 0.005, re
     return threads * count * operations / taken / 1e9
 
 
-def measured_peak(threads: int, dtype: str = "float32", repeats: int = 20) -> float:
+def measured_peak(threads: int, dtype: str, repeats: int) -> float:
     """Return the GFLOP/s of multiply-adds that so many threads reach together."""
     return rate(make_peak, dtype, threads, budget=0.1, repeats=repeats)

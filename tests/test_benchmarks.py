@@ -96,6 +96,8 @@ def test_search():
     assert grid["best"]["scikit-learn of fastmlp"] == grid["best"]["fastmlp"]
     assert 0 < report["kernels"]["in kernels"] <= 1
     assert "| 200 " in format_report(report)
+    alone = {part: {"fastmlp": grid[part]["fastmlp"]} for part in ("seconds", "first")}  # as --only fastmlp gives it
+    assert "| 32 " in format_report(report | {"grids": [grid | alone | {"batch": 32}]})
 
 
 def test_formulas():

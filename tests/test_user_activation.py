@@ -478,8 +478,8 @@ def test_across_processes_no_code_is_taken_for_another(tmp_path):
 
     The cache is empty, so what makes code of them is seen to run, also where all other functions are in a cache.
     """
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(REPOSITORY)}
-    environment = measured(environment)
+    cache = str(tmp_path / "cache")
+    environment = measured({**os.environ, "NUMBA_CACHE_DIR": cache, "PYTHONPATH": str(REPOSITORY)})
 
     def outputs(*names):
         command = [sys.executable, "-c", SCRIPT, str(tmp_path), *names]

@@ -17,8 +17,10 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"
 
 # Each compiled function is optimised again in each that calls it. What has one caller is taken into it before that.
 inlined = njit(inline="always", **OPTIONS)
-ZERO = np.int64(0)  # as an argument: for a plain number Numba compiles a kernel once more than for a variable
 named_kernel = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **OPTIONS)
+# For a plain number as an argument Numba compiles a kernel once more than for a variable; not for this, or what is
+# added to it.
+ZERO = np.int64(0)
 
 
 def _description(value: object) -> str:

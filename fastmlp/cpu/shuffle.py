@@ -8,7 +8,7 @@ import numpy as np
 
 from fastmlp.cpu.compile import ZERO, kernel
 
-SIZE, SHIFT = 624, np.int64(397)
+SIZE, SHIFT = 624, 397
 _MATRIX, _UPPER, _LOWER = np.uint32(0x9908B0DF), np.uint32(0x80000000), np.uint32(0x7FFFFFFF)
 _B, _C = np.uint32(0x9D2C5680), np.uint32(0xEFC60000)
 _1, _7, _11, _15, _18 = (np.uint32(shift) for shift in (1, 7, 11, 15, 18))
@@ -26,7 +26,7 @@ def twist(generator, first, last, distance):
 @kernel
 def renew(generator):
     """Renew all words of the state."""
-    twist(generator, ZERO, SIZE - SHIFT, SHIFT)
+    twist(generator, ZERO, SIZE - SHIFT, ZERO + SHIFT)
     twist(generator, SIZE - SHIFT, SIZE - 1, SHIFT - SIZE)
     word = (generator[SIZE - 1] & _UPPER) | (generator[0] & _LOWER)
     generator[SIZE - 1] = generator[SHIFT - 1] ^ (word >> _1) ^ ((_ZERO - (word & _1)) & _MATRIX)
