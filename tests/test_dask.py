@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from scipy import sparse
 from sklearn.base import clone
@@ -57,8 +58,8 @@ def client():
 
 
 @pytest.fixture
-def doomed():
-    """Give a client of a cluster of two workers that may be killed."""
+def doomed(client):
+    """Give a client of a cluster of two workers that may be killed; another one is the default."""
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster,
         Client(cluster, set_as_default=False) as client,
@@ -392,32 +393,46 @@ def test_lists_of_probabilities(monkeypatch):
 # What happens when something dies
 
 
-def killing(monkeypatch, client, at):
-    """Kill the worker of the first shard as the fit's wait of this number begins; return the pids killed."""
+def killing(monkeypatch, client, at, after=False):
+    """Kill the worker of the first shard as the fit's wait of this number begins, or ends; return the pids killed."""
     waits, killed, original = [], [], Cluster.wait
 
     def wait(self, futures, what, of=()):
         waits.append(what)
+        if after:
+            original(self, futures, what, of)
         if len(waits) == at:
             pids = client.run(os.getpid)
             killed.append(pids[min(pids)])
             os.kill(killed[0], getattr(signal, "SIGKILL", signal.SIGTERM))
-        return original(self, futures, what, of)
+            while after and psutil.pid_exists(killed[0]):
+                time.sleep(0.001)
+        if not after:
+            original(self, futures, what, of)
 
     monkeypatch.setattr(Cluster, "wait", wait)
     return killed
 
 
-@pytest.mark.parametrize(("at", "every"), [(1, "epoch"), (5, 1)])
-def test_a_worker_that_dies(doomed, monkeypatch, at, every):
+@pytest.mark.parametrize(("at", "every", "after"), [(1, "epoch", False), (1, "epoch", True), (5, 1, False)])
+def test_a_worker_that_dies(doomed, monkeypatch, at, every, after):
+    """Before a wait ends, or with results that nobody has fetched yet."""
     settings = SETTINGS | {"sync_every": every, "client": doomed, "timeout": 120}
     undisturbed = DaskMLPClassifier(**settings).fit(cut(X, 60), cut(labels, 60))
-    killed = killing(monkeypatch, doomed, at)
+    killed = killing(monkeypatch, doomed, at, after)
     model = DaskMLPClassifier(**settings).fit(cut(X, 60), cut(labels, 60))
     assert len(killed) == 1
     assert killed[0] not in doomed.run(os.getpid).values()
     assert model.loss_curve_ == undisturbed.loss_curve_
     np.testing.assert_array_equal(model.coefs_[0], undisturbed.coefs_[0])
+
+
+def test_a_client_that_is_not_the_default(client, monkeypatch):
+    def none():
+        raise ValueError("No clients found")
+
+    monkeypatch.setattr("distributed.client.default_client", none)
+    DaskMLPRegressor(**SETTINGS, client=client).fit(cut(X), cut(numbers))
 
 
 def test_a_new_worker_takes_rows_over(doomed, monkeypatch):

@@ -1,6 +1,7 @@
 """The Dask client of a fit: tasks with a place, and waits that end."""
 
 import asyncio
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -128,8 +129,13 @@ class Cluster:
     def wait(self, futures: Iterable[Future], what: str, of: Iterable[Future] = ()) -> None:
         """Wait for tasks whose results stay where they are; the rest as `results`."""
         futures = list(futures)
+        end = time.monotonic() + self.timeout
         with self._errors_of([*futures, *of], what):
-            distributed.wait(futures, timeout=self.timeout)
+            # `distributed.wait` waits in the event loop of the default client: there may be none, and if it is another
+            # one, its loop keeps the futures' events, so that a wait for a result that was lost afterwards fails.
+            for future in futures:
+                if not future.done():
+                    future.exception(timeout=max(0.0, end - time.monotonic()))
             for future in futures:
                 if future.status != "finished":
                     future.result(timeout=self.timeout)  # raises
