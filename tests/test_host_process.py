@@ -19,8 +19,9 @@ from fastmlp.cpu.step import EPOCHS, HALT, LAST_BLOCK
 from fastmlp.cpu.threads import Pace
 
 SECONDS = 300
+FULL = os.environ.get("FASTMLP_TRUST") == "full"
 PREAMBLE = """
-import multiprocessing, os, signal, sys, threading, time, warnings
+import faulthandler, multiprocessing, os, queue, signal, sys, threading, time, warnings
 import numpy as np
 from fastmlp import MLPClassifier
 from sklearn.exceptions import ConvergenceWarning
@@ -44,15 +45,19 @@ def fit_in_threads(count):
         thread.join()
     assert found == {i: expected[i % 2] for i in range(count)}
 
-def fit_in_fork():
+def in_fork(job):
     child = os.fork()
     if child == 0:
         code = 3
         try:
-            code = 0 if fit() == expected[0] and fit(1, None) == expected[1] else 4
+            faulthandler.dump_traceback_later(100, exit=True)
+            code = 0 if job() else 4
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+def fit_in_fork():
+    in_fork(lambda: fit() == expected[0] and fit(1, None) == expected[1])
 
 if __name__ == "__main__":
     expected = fit(0), fit(1)
@@ -117,6 +122,46 @@ finally:
     ends.set()
 """
     run(script, tmp_path)
+
+
+@has_fork
+def test_forks_wherever_another_thread_is(tmp_path):
+    """As each function is called for the first time: what locks a thread then has, nobody releases in the child."""
+    script = """
+X, y = X[:100], y[:100]
+reached, seen, goes_on = queue.SimpleQueue(), set(), threading.Semaphore(0)
+settings = dict(hidden_layer_sizes=(4,), max_iter=2, batch_size=50, random_state=0)
+kinds = {}, dict(n_threads=1, verbose=2), dict(solver="lbfgs")
+
+def stop(frame, event, argument):
+    code = frame.f_code
+    if event == "call" and code not in seen and any(part in code.co_filename for part in PARTS):
+        seen.add(code)
+        reached.put(code.co_qualname if hasattr(code, "co_qualname") else code.co_name)
+        goes_on.acquire()
+
+def fit_and_stop():
+    try:
+        for kind in kinds:
+            reached.put(kind)
+            sys.setprofile(stop)
+            MLPClassifier(**settings, **kind).fit(X, y)
+            sys.setprofile(None)
+    finally:
+        reached.put(None)
+
+threading.Thread(target=fit_and_stop, daemon=True).start()
+while (place := reached.get()) is not None:
+    if isinstance(place, dict):
+        kind = place
+        continue
+    print(place, flush=True)
+    in_fork(lambda: MLPClassifier(**settings, **kind).fit(X, y).n_iter_ == 2)
+    goes_on.release()
+"""
+    parts = ("fastmlp/",) if FULL else ("fastmlp/training/", "fastmlp/cpu/threads")
+    places = run(script.replace("PARTS", repr((*parts, "threadpoolctl"))), tmp_path).split()
+    assert {"Shuffle.order", "Bar.__init__", "ThreadpoolController.limit"} <= set(places) or sys.version_info < (3, 11)
 
 
 def test_processes_of_pools(tmp_path):

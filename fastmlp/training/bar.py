@@ -1,5 +1,6 @@
 """The live line of `verbose=2`: how far a fit is, drawn by rich."""
 
+import os
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ from fastmlp.training.callbacks import Epoch
 _lock = threading.Lock()
 _running: list[Any] = []  # the display and the bars on it: fits of several threads share one
 _bars: set["Bar"] = set()
+_forked = False  # then rich's console may be locked for ever, and shows what the other process has begun
 
 
 class Bar:
@@ -60,6 +62,18 @@ class Bar:
                 _running.pop().stop()
 
 
+def _begin_anew() -> None:
+    """Forget the display of the process that was forked: what draws it is a thread of that one, and may have locks."""
+    global _lock, _forked
+    _lock, _forked = threading.Lock(), True
+    _running.clear()
+    _bars.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
 def check_bar() -> None:
     """Check that there can be a bar.
 
@@ -78,5 +92,6 @@ def _display() -> Any:
         progress.BarColumn(bar_width=None),
         progress.TextColumn("{task.fields[numbers]} {task.fields[speed]}"),
         progress.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=import_extra("rich.console", "progress", "verbose=2").Console() if _forked else None,
         expand=True,
     )

@@ -1,6 +1,7 @@
 """One thread for a BLAS that has next to nothing to do."""
 
 import functools
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,18 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            _users -= 1
+            _users = max(0, _users - 1)  # 0 already where this thread itself was forked
             if _users == 0:
                 _limit.restore_original_limits()
+
+
+def _begin_anew() -> None:
+    """Forget the users of other threads, none of which is in a process that was forked, while one may have the lock."""
+    global _lock, _users
+    if _users > 0 and _limit is not None:
+        _limit.restore_original_limits()
+    _lock, _users = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

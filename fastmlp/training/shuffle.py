@@ -2,7 +2,6 @@
 
 import itertools
 import threading
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -63,12 +62,17 @@ class Shuffle:
 
     def __init__(self, n_rows: int, random_state: np.random.RandomState | None, blocks: Blocks | None = None):
         self._n_rows, self.random_state, self.blocks = n_rows, random_state, blocks
-        self._repeats = False
+        self._repeats, self._order = False, None
 
-    @cached_property
+    @property
     def order(self) -> np.ndarray:
-        """Begin with the rows as they are; not before it is asked for, as rows on other machines order themselves."""
-        return np.arange(self._n_rows, dtype=np.int64)
+        """Begin with the rows as they are; not before it is asked for, as rows on other machines order themselves.
+
+        Not a `cached_property`: until Python 3.12 it has one lock for all, which a process that forks may leave locked.
+        """
+        if self._order is None:
+            self._order = np.arange(self._n_rows, dtype=np.int64)
+        return self._order
 
     def next(self) -> np.ndarray:
         """Return the order of the next epoch."""
