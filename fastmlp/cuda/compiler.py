@@ -118,6 +118,10 @@ if SIMULATED:
     def keep_apart():
         """Tell the compiler to keep the calling function apart from its callers, with registers for itself."""
 
+    def divide(number, size):
+        """Return the whole part of number / size, both below 2^31 and not negative."""
+        return number // size
+
     def address_of(array):
         """Return an array as the functions below take it with fewest registers, where nothing else is done with it."""
         return array
@@ -298,6 +302,16 @@ else:
             return context.get_dummy_value()
 
         return types.void(), codegen
+
+    @intrinsic
+    def divide(typingctx, number, size):
+        """Return the whole part of number / size, both below 2^31 and not negative: in 64 bits it takes much longer."""
+
+        def codegen(context, builder, signature, args):
+            number, size = (builder.trunc(arg, I32) for arg in args)
+            return builder.zext(builder.udiv(number, size), args[0].type)
+
+        return types.int64(types.int64, types.int64), codegen
 
     def make_gather(offsets: Sequence[int], width: int = 1, space: int = GENERIC) -> Callable:
         """Return the device function (array, i) that gives `width` numbers from i + offset on, for each offset.

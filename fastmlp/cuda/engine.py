@@ -1,5 +1,7 @@
 """The GPU engine: an object with the same verbs as every engine."""
 
+import time
+
 import numpy as np
 from scipy import sparse
 
@@ -15,6 +17,7 @@ from fastmlp.cuda.step import (
     ACTIVATED,
     ALPHA,
     DROPPED_FEATURES,
+    EPOCH,
     FIRST,
     GOES_ON,
     GRADIENT_NORM,
@@ -38,10 +41,23 @@ from fastmlp.cuda.step import (
     make_train,
 )
 from fastmlp.cuda.stream import MOST_BYTES, HostRows, Stream
+from fastmlp.formulas.progress import compare_loss
 from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
 
 MOST_STEPS = 4096  # of a launch
+MOST_EPOCHS = 256  # of a launch
+LAUNCH_SECONDS = 0.05  # short enough for Ctrl-C, long enough to hide what the host does
+
+
+def epochs_until_stop(losses, stopping):
+    """Return how many epochs there are until the loss has not improved for too long, or all."""
+    best, without, tol, patience = stopping
+    for epoch, loss in enumerate(losses, start=1):
+        best, without = compare_loss.py_func(loss, best, without, tol)
+        if without > patience:
+            return epoch
+    return len(losses)
 
 
 class Engine:
@@ -196,17 +212,20 @@ class Engine:
             self._shape = shape_of(layout, n_rows, self.dtype, kind, blocks, tile)
             if kind == "shared":
                 allow_shared_memory(self._train, self._shape.shared, *types)
-            self._results = cuda.device_array(self._shape.blocks * self._shape.threads, np.float64)
+            self._results = cuda.device_array(self._shape.blocks * (self._shape.threads + MOST_EPOCHS), np.float64)
+            self._runs, self._seconds = 0, np.inf  # how many, and what an epoch of the last one took
         plan = self._layout.plan
         plan[COLUMNS], plan[SEED] = self._columns, self.seed
         plan[UPDATE] = ONLY_GRADIENT if update is None else program.update_codes[update]
         plan[N_SLOTS] = 0 if update is None else UPDATES[update].n_slots
         plan[DECOUPLED] = update is not None and UPDATES[update].decoupled
 
-    def _numbers(self, order, batch_size, first_step, rates, alpha):
-        """Return the records of all steps."""
-        starts = np.arange(0, len(order), batch_size)
-        stops = np.minimum(starts + batch_size, len(order))
+    def _numbers(self, order, batch_size, first_step, rates, alpha, n_epochs=1):
+        """Return the records of all steps of some epochs, each of the same number of rows."""
+        n_rows = len(order) // n_epochs
+        starts = np.arange(0, n_rows, batch_size)
+        stops, first_rows = np.minimum(starts + batch_size, n_rows), n_rows * np.arange(n_epochs)[:, None]
+        starts, stops = (first_rows + starts).ravel(), (first_rows + stops).ravel()
         if self._weights is None:
             sums = (stops - starts).astype(np.float64)
         else:
@@ -218,6 +237,8 @@ class Engine:
         records[:, OWN_PART] = self._augmentation.parts(self.seed, first_step, len(starts))
         records[:, NUMBER] = first_step + np.arange(len(starts))
         records[:, RATE] = rates
+        if len(order) > 0:
+            records.reshape(n_epochs, -1, STEP_FIELDS)[:, -1, EPOCH] = 1 + np.arange(n_epochs)
         return records
 
     def _chunks(self, order, records):
@@ -230,7 +251,7 @@ class Engine:
             yield records[first : first + MOST_STEPS], *self._data, order
 
     def _run(self, order, batch_size, head, records):
-        """Take all steps, and return the sum of the losses."""
+        """Take all steps, and return the sum of the losses of each epoch."""
         shape, plan, chunks = self._shape, self._layout.plan, self._chunks(order, records)
         chunk = next(chunks)
         cuda.synchronize()  # its rows are there
@@ -252,21 +273,74 @@ class Engine:
             head[GOES_ON] = 1.0
             if head[MAX_NORM] > 0:
                 self.gradient_norm = float(numbers[GRADIENT_NORM : GRADIENT_NORM + 1].copy_to_host()[0])
-        return float(self._results.copy_to_host().sum())
+        return self._sums(int(records[-1, EPOCH]))
+
+    def _sums(self, n_epochs):
+        """Return the sums of the losses of the first epochs of the last launch."""
+        first = self._shape.blocks * self._shape.threads
+        return self._results[first : first + n_epochs * self._shape.blocks].copy_to_host().reshape(n_epochs, -1).sum(1)
 
     @explain
     def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
         """Take one step a batch, over all rows in the given order; return the mean of the batches' losses by rows."""
         self._prepare(batch_size, update.name, program_of(self.network, update.name))
         head, records = self._epoch(order, batch_size, alpha, update)
-        return self._run(np.ascontiguousarray(order, np.int64), batch_size, head, records) / self._n_rows
+        start = time.perf_counter()
+        sums = self._run(np.ascontiguousarray(order, np.int64), batch_size, head, records)
+        self._runs, self._seconds = self._runs + 1, time.perf_counter() - start
+        return float(sums[0]) / self._n_rows
 
+    @explain
     def run_epochs(self, shuffle, batch_size: int, alpha: float, update, stopping, most: int) -> list[float]:
-        """Take the next epoch of a `Shuffle` and return its loss, in a list; other engines may take `most`."""
-        return [self.run_epoch(shuffle.next(), batch_size, alpha, update)]
+        """Take at least one epoch, in the orders of a `Shuffle`, and `most` at most; return the loss of each.
 
-    def _epoch(self, order, batch_size, alpha, update):
-        """Return the head of the `numbers` of an epoch, and the records of its steps."""
+        Where they are short, one launch takes several: if the `update` is the same for all their steps, all rows are on
+        the GPU, and the generator of the shuffle can be had. Those after the epoch at which the training ends, as
+        `stopping` says, or a parameter is not finite, are taken back: all are, and some again.
+        """
+        self._prepare(batch_size, update.name, program_of(self.network, update.name))
+        epochs, generator = 1, None
+        if self._runs > 1 and update.rates is None and self._stream is None:  # the first run may compile the kernel
+            at_once = min(MOST_EPOCHS, MOST_STEPS // -(-self._n_rows // batch_size))
+            epochs = min(most, at_once, int(LAUNCH_SECONDS / self._seconds))
+            generator = shuffle.take_generator() if epochs > 1 else None
+        if generator is None:
+            return [self.run_epoch(shuffle.next(), batch_size, alpha, update)]
+        return self._run_whole(shuffle, (batch_size, alpha, update), stopping, epochs, generator)
+
+    def _run_whole(self, shuffle, how, stopping, epochs, generator):
+        """Take whole epochs by one launch; return their losses."""
+        first_order, first_step = shuffle.order.copy(), self.step
+        before = cuda.device_array(self._memory.size, self.dtype)
+        before.copy_to_device(self._memory)
+
+        def go_back():
+            self._memory.copy_to_device(before)
+            shuffle.give_generator(generator)
+            shuffle.order[:], self.step = first_order, first_step
+
+        def run(epochs):
+            orders = np.concatenate([shuffle.next() for _ in range(epochs)])
+            sums = self._run(orders, how[0], *self._epoch(orders, *how, epochs))
+            return [float(total) / self._n_rows for total in sums]
+
+        start = time.perf_counter()
+        try:
+            losses = run(epochs)
+        except BaseException:
+            go_back()
+            raise
+        self._seconds = (time.perf_counter() - start) / epochs
+        n_before_stop = epochs_until_stop(losses, stopping)
+        if not self.is_finite():
+            n_before_stop, self._seconds = 1, np.inf  # from here on one by one
+        if n_before_stop < epochs:
+            go_back()
+            losses = run(n_before_stop)
+        return losses
+
+    def _epoch(self, order, batch_size, alpha, update, n_epochs=1):
+        """Return the head of the `numbers` of epochs whose orders are one after another, and the records of steps."""
         self._n_slots = UPDATES[update.name].n_slots
         head = np.zeros(STEPS)
         head[LOSS_PARAMETER], head[L1_RATIO] = self.network.loss_parameter, update.l1_ratio
@@ -274,7 +348,7 @@ class Engine:
         head[DROPPED_FEATURES] = self._augmentation.drop_features
         head[HYPERPARAMETERS : HYPERPARAMETERS + len(update.constants)] = update.constants
         rates = update.constants[0] if update.rates is None else update.rates
-        return head, self._numbers(order, batch_size, update.step + 1, rates, alpha)
+        return head, self._numbers(order, batch_size, update.step + 1, rates, alpha, n_epochs)
 
     @explain
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
@@ -284,7 +358,8 @@ class Engine:
         head = np.zeros(STEPS)
         head[LOSS_PARAMETER] = self.network.loss_parameter
         order = np.arange(self._n_rows)
-        loss = self._run(order, self._n_rows, head, self._numbers(order, self._n_rows, 1, 0.0, alpha)) / self._n_rows
+        records = self._numbers(order, self._n_rows, 1, 0.0, alpha)
+        loss = float(self._run(order, self._n_rows, head, records)[0]) / self._n_rows
         return loss, flatten(*self._read(3)).astype(np.float64)
 
     @explain

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastmlp.cuda.compiler import block_sync, device, load4, store4
+from fastmlp.cuda.compiler import block_sync, device, divide, load4, store4
 from fastmlp.cuda.layout import (
     ACTIVATION,
     BIAS,
@@ -29,7 +29,7 @@ from fastmlp.cuda.layout import (
     SPARSE,
     WEIGHT,
 )
-from fastmlp.cuda.products import add_multiple, row_sums, tile_sums
+from fastmlp.cuda.products import CHUNK, SPREAD, add_multiple, parts_of, row_chunk, row_sums, tile_sums
 from fastmlp.formulas.elementary import constant
 from fastmlp.formulas.random import RESOLUTION, normal_quantile, random_bits, uniform
 
@@ -143,39 +143,79 @@ def make_finish(both: Callable) -> Callable:
 
     @device
     def finish(rows, plan, layer, row, unit, first_row, key):
-        """Take four preactivations of a row, from `unit` on, to activations and slopes, some dropped."""
-        i, distance = plan[layer + OUTPUT] + row * plan[layer + OUT_STRIDE] + unit, plan[layer + SLOPE]
-        slope = plan[layer + SLOPE] + row * plan[layer + OUT_STRIDE] + unit
+        """Take the preactivation of a unit of a row to its activation and slope, or drop it."""
+        place = row * plan[layer + OUT_STRIDE] + unit
         rate = plan[layer + DROPPED] * (1.0 / RESOLUTION)
-        for j in range(4):
-            a, d = both(plan[layer + ACTIVATION], rows[i + j])
-            if unit + j >= plan[layer + OUTPUTS]:
-                a, d = constant(a, 0), constant(d, 0)
-            elif rate > 0.0:
-                kept = chance(key, np.uint64((layer - HEAD) // FIELDS), first_row + row, unit + j) > rate
-                factor = constant(a, 1.0 / (1.0 - rate) if kept else 0.0)
-                a, d = a * factor, d * factor
-            rows[i + j] = a
-            if distance > 0:
-                rows[slope + j] = d
+        a, d = both(plan[layer + ACTIVATION], rows[plan[layer + OUTPUT] + place])
+        if unit >= plan[layer + OUTPUTS]:
+            a, d = constant(a, 0), constant(d, 0)
+        elif rate > 0.0:
+            kept = chance(key, np.uint64((layer - HEAD) // FIELDS), first_row + row, unit) > rate
+            factor = constant(a, 1.0 / (1.0 - rate) if kept else 0.0)
+            a, d = a * factor, d * factor
+        rows[plan[layer + OUTPUT] + place] = a
+        if plan[layer + SLOPE] > 0:
+            rows[plan[layer + SLOPE] + place] = d
 
     return finish
 
 
-def make_hidden_layer(both: Callable) -> Callable:
+@device
+def are_spread(quads, depth, worker):
+    """Return whether the threads of a block share so many sums of four numbers, of which there are few."""
+    parts = parts_of(depth)
+    return parts > 1 and 2 * quads <= worker[1] and 4 * quads * parts <= SPREAD
+
+
+@device
+def put_parts(left, i, left_stride, right, j, right_stride, rows, columns, depth, scratch, worker):
+    """Put the parts of sums in `scratch`, four numbers for each part of each four `columns` of a row."""
+    parts = parts_of(depth)
+    for number in range(worker[0], rows * columns * parts, worker[1]):
+        quad = divide(number, parts)
+        row, first = divide(quad, columns), (number - quad * parts) * CHUNK
+        a, b = i + row * left_stride + first, j + first * right_stride + (quad - row * columns) * 4
+        store4(scratch, 4 * number, row_chunk(left, a, right, b, right_stride, min(CHUNK, depth - first)))
+    block_sync()
+
+
+@device
+def sum_of_parts(scratch, row, unit, columns, depth):
+    """Return the sum for a unit of a row of what `put_parts` has put."""
+    parts, total = parts_of(depth), constant(scratch[0], 0)
+    first = 4 * (row * columns + unit // 4) * parts + unit % 4
+    for part in range(parts):
+        total = total + scratch[first + 4 * part]
+    return total
+
+
+def make_hidden_layer(both: Callable, spreads: bool) -> Callable:
     """Return the device function that takes rows through a layer; both: (code, z) -> (activation, derivative)."""
     finish = make_finish(both)
 
     @device
-    def layer_forward(memory, rows, plan, layer, first_row, span, key, hidden, worker):
+    def layer_forward(memory, rows, plan, layer, first_row, span, key, hidden, scratch, worker):
         """Rows span[0] to span[1] of a layer's output <- input @ weight + bias, activated if it is `hidden`."""
         in_stride, out_stride = plan[layer + IN_STRIDE], plan[layer + OUT_STRIDE]
         weight, bias = plan[layer + WEIGHT], plan[layer + BIAS]
         one, tile = constant(memory[0], 1), plan[ROW_TILE]
-        columns = out_stride // 4
-        items = (span[1] - span[0] + tile - 1) // tile * columns
+        columns, n_rows = out_stride // 4, span[1] - span[0]
+        items = (n_rows + tile - 1) // tile * columns
+        if spreads and are_spread(n_rows * columns, in_stride, worker):
+            i = plan[layer + INPUT] + span[0] * in_stride
+            put_parts(rows, i, in_stride, memory, weight, out_stride, n_rows, columns, in_stride, scratch, worker)
+            for item in range(worker[0], n_rows * out_stride, worker[1]):
+                row = divide(item, out_stride)
+                unit = item - row * out_stride
+                z = sum_of_parts(scratch, row, unit, columns, in_stride) + memory[bias + unit]
+                rows[plan[layer + OUTPUT] + span[0] * out_stride + item] = z
+                if hidden:
+                    finish(rows, plan, layer, span[0] + row, unit, first_row, key)
+            items = 0
         for item in range(worker[0], items, worker[1]):
-            row, unit = span[0] + item // columns * tile, item % columns * 4
+            row = divide(item, columns)
+            unit = (item - row * columns) * 4
+            row = span[0] + row * tile
             i, j = plan[layer + INPUT] + row * in_stride, weight + unit
             o = plan[layer + OUTPUT] + row * out_stride + unit
             b = load4(memory, bias + unit)
@@ -189,21 +229,25 @@ def make_hidden_layer(both: Callable) -> Callable:
                 store4(rows, o + 3 * out_stride, add_multiple(t3, one, b))
             if hidden:
                 for r in range(row, min(row + tile, span[1])):
-                    finish(rows, plan, layer, r, unit, first_row, key)
+                    for u in range(unit, unit + 4):
+                        finish(rows, plan, layer, r, u, first_row, key)
         block_sync()
 
     return layer_forward
 
 
-def make_forward(both: Callable) -> Callable:
-    """Return the device function that takes gathered rows to the preactivations of the output."""
-    layer_forward = make_hidden_layer(both)
+def make_forward(both: Callable, spreads: bool = False) -> Callable:
+    """Return the device function that takes gathered rows to the preactivations of the output.
+
+    spreads: whether threads share sums where there are few; then `scratch` has SPREAD numbers in shared memory.
+    """
+    layer_forward = make_hidden_layer(both, spreads)
 
     @device
-    def forward(memory, rows, plan, first_row, span, key, worker):
+    def forward(memory, rows, plan, first_row, span, key, scratch, worker):
         """Rows span[0] to span[1] from the inputs to the preactivations of the output; first_row: in the batch."""
         last = plan[N_LAYERS] - 1
         for index in range(last + 1):
-            layer_forward(memory, rows, plan, record_of(index), first_row, span, key, index < last, worker)
+            layer_forward(memory, rows, plan, record_of(index), first_row, span, key, index < last, scratch, worker)
 
     return forward

@@ -6,7 +6,7 @@ goes over it again for what follows the sums, four numbers to a thread.
 
 from collections.abc import Callable
 
-from fastmlp.cuda.backward import times_slopes
+from fastmlp.cuda.backward import times_slope
 from fastmlp.cuda.compiler import address_of, block_sync, device, keep_apart, load4, store4
 from fastmlp.cuda.forward import make_finish, record_of, take_rows
 from fastmlp.cuda.layout import (
@@ -67,7 +67,8 @@ def make_layers(program: Program, tile: Tile, product: Callable) -> tuple[Callab
                     one = constant(memory[0], 1)
                     store4(rows, place, add_multiple(load4(rows, place), one, load4(memory, bias + u)))
                     if hidden:
-                        finish(rows, plan, layer, r, u, first_row, key)
+                        for one_unit in range(u, u + 4):
+                            finish(rows, plan, layer, r, one_unit, first_row, key)
             number += block[1]
 
     @device
@@ -85,7 +86,8 @@ def make_layers(program: Program, tile: Tile, product: Callable) -> tuple[Callab
             for item in range(worker[0], height * quads, worker[1]):
                 r, u = row + item // quads, unit + item % quads * 4
                 if r < n_rows and u < in_stride:
-                    times_slopes(rows, plan, layer, r, u)
+                    for one_unit in range(u, u + 4):
+                        times_slope(rows, plan, layer, r, one_unit)
             number += block[1]
 
     return layer_forward, layer_backward

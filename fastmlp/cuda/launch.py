@@ -10,7 +10,7 @@ from fastmlp.cuda.tensor import PRECISIONS
 from fastmlp.cuda.tiles import Tile
 
 KINDS = ("shared", "block", "grid", "large")  # of the kernels that train
-THREADS = 8 if SIMULATED else 128  # of a block
+THREADS = 8 if SIMULATED else 256  # of a block
 # Multiply-adds of a step's forward pass, up to which a block alone is faster than a grid, whose threads wait longer for
 # each other.
 WORK_OF_A_BLOCK = 1 << 18

@@ -107,9 +107,9 @@ class Population:
         places[:, MEMORY_PLACE] = _starts([engine._memory for engine in engines])
         places[:, ROWS_PLACE] = _starts([engine._rows for engine in engines])
         places[:, ORDER_PLACE], places[:, NUMBERS_PLACE] = _starts(orders), _starts(numbers)
-        places[:, RESULTS_PLACE] = THREADS * np.arange(len(engines))
+        places[:, RESULTS_PLACE] = (THREADS + 1) * np.arange(len(engines))
         places[:, N_STEPS] = [len(record) for record in records]
-        results = cuda.device_array(len(engines) * THREADS, np.float64)
+        results = cuda.to_device(np.zeros(len(engines) * (THREADS + 1)))
         rows, targets, weights = engines[0]._data
         arguments = (
             self._memory,
@@ -126,7 +126,7 @@ class Population:
         if self._shape.shared > 0:
             allow_shared_memory(self._train, self._shape.shared, *arguments)
         launch(self._train, len(engines), THREADS, *arguments, shared=self._shape.shared)
-        losses = results.copy_to_host().reshape(len(engines), THREADS).sum(axis=1)
+        losses = results.copy_to_host().reshape(len(engines), THREADS + 1)[:, THREADS]
         for engine, update, record in zip(engines, updates, records, strict=True):
             engine.step = update.step + len(record)
         return losses / np.maximum(1, list(map(len, orders)))

@@ -1,8 +1,8 @@
 """Kernels: the steps of training in one launch, prediction, and the gradient by the inputs.
 
-A step has two phases, as on the CPU: blocks share the rows of a batch for forward and backward, then all threads share
-the parameters for gradient and update. Between the phases all wait for each other: the threads of one block, which has
-a network for itself, or those of a whole grid. Nothing is added in an order that depends on time, so two runs give the
+A step has two phases, as on the CPU: blocks share the rows of a batch for forward and backward, then they share the
+parameters for gradient and update. Between the phases all wait for each other: the threads of one block, which has a
+network for itself, or those of a whole grid. Nothing is added in an order that depends on time, so two runs give the
 same bits; and the weights do not depend on the size of the grid, but by a bound of the gradient's norm.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastmlp.cuda.backward import backward
+from fastmlp.cuda.backward import make_backward
 from fastmlp.cuda.compiler import ALIGNMENT, block_sync, cuda, device, grid_sync, kernel, scalar_type
 from fastmlp.cuda.forward import gather, make_forward, record_of
 from fastmlp.cuda.large import PITCH, SQUARE, make_tile_phases
@@ -21,12 +21,14 @@ from fastmlp.cuda.layout import (
     ERROR,
     ERROR_BELOW,
     GROUP_ROWS,
+    GROUPS,
     HEAD,
     IN_STRIDE,
     INPUT,
     INPUTS,
     LOSS,
     MEMORY,
+    N_GROUPS,
     N_LAYERS,
     OUT_STRIDE,
     OUTPUT,
@@ -38,13 +40,14 @@ from fastmlp.cuda.layout import (
 from fastmlp.cuda.output import make_output_activation, make_row_loss
 from fastmlp.cuda.parameters import squared_gradients
 from fastmlp.cuda.phases import Phases, everyone_of, make_row_phases, worker_of
+from fastmlp.cuda.products import SPREAD
 from fastmlp.cuda.program import ONLY_GRADIENT, Program
 from fastmlp.cuda.tensor import make_multiplier
 from fastmlp.cuda.tiles import Tile, words_of
 from fastmlp.formulas.random import random_bits
 
 MOST_THREADS = 256  # of a block
-DOUBLE = scalar_type(np.float64)
+DOUBLE, INTEGER = scalar_type(np.float64), scalar_type(np.int64)
 
 # the table at the beginning of `plans`, a row for each network: where its own part of each array begins, and how many
 # steps it takes
@@ -53,9 +56,11 @@ PLAN, MEMORY_PLACE, ROWS_PLACE, ORDER_PLACE, NUMBERS_PLACE, RESULTS_PLACE, N_STE
 LOSS_PARAMETER, L1_RATIO, MAX_NORM, JITTER, DROPPED_FEATURES, GRADIENT_NORM, GOES_ON, HYPERPARAMETERS = range(8)
 STEPS = HYPERPARAMETERS + 4
 # and the record of a step: positions in the order, 1 / sum of the weights (0: no step), penalty, part of a mixed row
-# that is its own, its number from 1 on, learning rate, six constants of the update
-FIRST, LAST, SCALE, ALPHA, OWN_PART, NUMBER, RATE, CONSTANTS = range(8)
+# that is its own, its number from 1 on, learning rate, number of the epoch from 1 on if it is its last step, six
+# constants of the update
+FIRST, LAST, SCALE, ALPHA, OWN_PART, NUMBER, RATE, EPOCH, CONSTANTS = range(9)
 STEP_FIELDS = CONSTANTS + 6
+MOST_PLAN = 512  # numbers of a plan for which there is room in shared memory, beside a network with many blocks
 
 
 def make_steps(begin: Callable, phases: Phases, sync: Callable) -> Callable:
@@ -97,14 +102,28 @@ def make_steps(begin: Callable, phases: Phases, sync: Callable) -> Callable:
         return total**0.5
 
     @device
-    def train_steps(memory, rows, plan, data, record, shared, worker, block):
-        """Take all steps; returns the thread's part of the sum of the batches' mean losses times their rows.
+    def end_epoch(total, epoch, results, sums, worker, block):
+        """Store a block's part of the losses of an epoch; returns what the next one begins with."""
+        thread, threads = worker[0], worker[1]
+        block_sync()  # another thread may still add up the norm of the gradient
+        sums[thread] = total
+        block_sync()
+        if thread == 0:
+            total = 0.0
+            for i in range(threads):
+                total += sums[i]
+            results[block[1] * (threads + epoch - 1) + block[0]] = total
+        return 0.0
 
-        With GOES_ON it goes on from that of the launch before, so that the sum over an epoch, too, does not depend on
-        how many launches there were.
-        data: (X, entries, targets, weights, order); record: (numbers, results, how many steps); shared: arrays of a
-        number for each thread of the block, of the type of `memory` and of float64, and what the phases need; block:
-        (its number, how many share the network).
+    @device
+    def train_steps(memory, rows, plan, data, record, shared, worker, block):
+        """Take all steps; returns the thread's part of the losses of an epoch that is not over.
+
+        The loss of an epoch is the sum of the batches' mean losses times their rows; of each block, one after another,
+        it is behind those of the threads in `results`. With GOES_ON a launch goes on from what the threads had after
+        the one before, so that the sum does not depend on how many launches there were.
+        data: (X, entries, targets, weights, order); record: (numbers, results, how many steps); shared: see `Phases`;
+        block: (its number, how many share the network).
         """
         numbers, results, n_steps = record
         everyone = everyone_of(worker, block)
@@ -118,6 +137,9 @@ def make_steps(begin: Callable, phases: Phases, sync: Callable) -> Callable:
             number += 1
             first, last = int(numbers[step + FIRST]), int(numbers[step + LAST])
             if not numbers[step + SCALE] > 0.0:
+                if numbers[step + EPOCH] > 0.0:
+                    total = end_epoch(total, int(numbers[step + EPOCH]), results, shared[1], worker, block)
+                    block_sync()
                 continue
             key = np.uint64(random_bits(np.uint64(plan[SEED]), np.uint64(numbers[step + NUMBER])))
             batch = (first, last, key, numbers[step + OWN_PART], numbers[JITTER], numbers[DROPPED_FEATURES])
@@ -144,6 +166,8 @@ def make_steps(begin: Callable, phases: Phases, sync: Callable) -> Callable:
                 scale = scale * (numbers[MAX_NORM] / norm) if norm > numbers[MAX_NORM] else scale
             losses += update(memory, plan, penalty, scale, constants, shared, worker, block)
             total += losses * numbers[step + SCALE] * (last - first)
+            if numbers[step + EPOCH] > 0.0:
+                total = end_epoch(total, int(numbers[step + EPOCH]), results, shared[1], worker, block)
             sync()
         return total
 
@@ -158,7 +182,8 @@ def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None =
     "large", where they share the tiles of each product, computed as `tile` says.
 
     The kernel's arguments: memory, rows, plans; X (n * features,) or the values of CSR rows; entries, where those begin
-    and their columns; targets (n * columns,); weights (n,) or (0,); order; numbers; results, a number for each thread.
+    and their columns; targets (n * columns,); weights (n,) or (0,); order; numbers; results, a number for each thread,
+    then one for each block and epoch.
     """
     scalar = scalar_type(dtype)
     if kind == "large":
@@ -166,15 +191,28 @@ def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None =
         phases = make_tile_phases(program, tile, multiplier, grid_sync)
         n_words, word = words_of(tile, multiplier), scalar_type(multiplier.word)
     else:
-        phases = make_row_phases(program, apart=kind == "grid")
+        phases = make_row_phases(program, grid=kind == "grid")
     train_steps = make_steps(program.begin, phases, grid_sync if kind in ("grid", "large") else block_sync)
 
+    @device
+    def copy_plan(near, plan, thread, threads):
+        """Return the copy of a plan in shared memory, which no wait of a grid takes from a block; or itself."""
+        size = plan[GROUPS] + plan[N_GROUPS]
+        if size > MOST_PLAN:
+            return plan
+        for i in range(thread, size, threads):
+            near[i] = plan[i]
+        block_sync()
+        return near
+
     def train_in_grid(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
-        scratch = cuda.shared.array(MOST_THREADS, scalar)  # two on one line would be one in the simulator
+        scratch = cuda.shared.array(SPREAD, scalar, ALIGNMENT)  # two on one line would be one in the simulator
         sums = cuda.shared.array(MOST_THREADS, DOUBLE)
+        near = cuda.shared.array(MOST_PLAN, INTEGER)
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
         block = (cuda.blockIdx.x, cuda.gridDim.x)
-        plan, n_steps = plans[plans[PLAN] :], plans[N_STEPS]
+        n_steps = plans[N_STEPS]
+        plan = copy_plan(near, plans[plans[PLAN] :], worker[0], worker[1])
         data, record = (X, entries, targets, weights, order), (numbers, results, n_steps)
         total = train_steps(memory, rows, plan, data, record, (scratch, sums), worker, block)
         results[cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x] = total
@@ -262,7 +300,7 @@ def make_predict(program: Program, dtype: np.dtype) -> Callable:
             span = (0, min(group_rows, n_rows - first))
             gather(own, plan, X, entries, order, first, span, worker)
             block_sync()
-            forward(memory, own, plan, 0, span, np.uint64(0), worker)
+            forward(memory, own, plan, 0, span, np.uint64(0), scratch, worker)
             if what == ACTIVATED:
                 output_activation(own, plan, span, scratch, worker)
             for row in range(worker[4], span[1], teams):
@@ -276,7 +314,7 @@ def make_predict(program: Program, dtype: np.dtype) -> Callable:
 @functools.cache
 def make_input_gradient(program: Program) -> Callable:
     """Return the kernel that takes errors (n * outputs,) of the outputs' preactivations back to the inputs."""
-    forward = make_forward(program.activate_both)
+    forward, backward = make_forward(program.activate_both), make_backward()
 
     def input_gradient(out, memory, rows, plan, X, entries, order, errors, n_rows):
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
@@ -293,8 +331,8 @@ def make_input_gradient(program: Program) -> Callable:
                     e = errors[(first + row) * outputs + unit] if unit < outputs else errors.dtype.type(0)
                     own[place + row * stride + unit] = e
             block_sync()
-            forward(memory, own, plan, 0, span, np.uint64(0), worker)
-            backward(memory, own, plan, 0, span, worker)
+            forward(memory, own, plan, 0, span, np.uint64(0), own, worker)  # no sums are shared
+            backward(memory, own, plan, 0, span, own, worker)
             for row in range(worker[4], span[1], teams):
                 for column in range(worker[2], inputs, worker[3]):
                     out[(first + row) * inputs + column] = own[below + row * in_stride + column]
