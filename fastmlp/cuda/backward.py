@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fastmlp.cuda.compiler import block_sync, device, divide, store4
+from fastmlp.cuda.compiler import block_sync, device, divide, keep_apart, store4
 from fastmlp.cuda.forward import are_spread, put_parts, record_of, sum_of_parts
 from fastmlp.cuda.layout import (
     ERROR,
@@ -31,6 +31,7 @@ def make_backward(spreads: bool = False) -> Callable:
     @device
     def layer_backward(memory, rows, plan, index, span, scratch, worker):
         """Errors below a layer <- its errors @ weight transposed, times the slopes of the layer below, if any."""
+        keep_apart()
         layer = record_of(index)
         in_stride, out_stride, weight = plan[layer + IN_STRIDE], plan[layer + OUT_STRIDE], plan[layer + TRANSPOSED]
         tile, n_rows = plan[ROW_TILE], span[1] - span[0]

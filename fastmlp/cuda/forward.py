@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastmlp.cuda.compiler import block_sync, device, divide, load4, store4
+from fastmlp.cuda.compiler import block_sync, device, divide, keep_apart, load4, store4
 from fastmlp.cuda.layout import (
     ACTIVATION,
     BIAS,
@@ -196,6 +196,7 @@ def make_hidden_layer(both: Callable, spreads: bool) -> Callable:
     @device
     def layer_forward(memory, rows, plan, layer, first_row, span, key, hidden, scratch, worker):
         """Rows span[0] to span[1] of a layer's output <- input @ weight + bias, activated if it is `hidden`."""
+        keep_apart()
         in_stride, out_stride = plan[layer + IN_STRIDE], plan[layer + OUT_STRIDE]
         weight, bias = plan[layer + WEIGHT], plan[layer + BIAS]
         one, tile = constant(memory[0], 1), plan[ROW_TILE]

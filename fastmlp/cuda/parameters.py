@@ -6,7 +6,7 @@ few items, threads share the rows. Then the block applies the update to its item
 
 from collections.abc import Callable
 
-from fastmlp.cuda.compiler import block_sync, device, divide, load4, store4
+from fastmlp.cuda.compiler import block_sync, device, divide, keep_apart, load4, store4
 from fastmlp.cuda.forward import record_of
 from fastmlp.cuda.layout import (
     BIAS,
@@ -75,6 +75,7 @@ def place_of_element(plan, layer, item, element):
 @device
 def item_gradient(memory, rows, plan, layer, item, n_rows, fresh):
     """Add the sums over a block's rows to the gradient of an item."""
+    keep_apart()
     row, column, biases = place_of_item(plan, layer, item)
     stride, distance = plan[layer + OUT_STRIDE], 3 * plan[PARAMETERS]
     error = plan[layer + ERROR] + column
