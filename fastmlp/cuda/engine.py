@@ -11,7 +11,7 @@ from fastmlp.cuda.launch import THREADS, check_precision, kind_of, shape_of, til
 from fastmlp.cuda.layout import COLUMNS, DECOUPLED, MOST_ROWS, N_SLOTS, PARAMETERS, SEED, UPDATE
 from fastmlp.cuda.memory import check_fits, explain, usable_memory
 from fastmlp.cuda.predict import mean_loss, parts_of, run_in_parts, run_predict
-from fastmlp.cuda.program import ONLY_GRADIENT, program_of
+from fastmlp.cuda.program import ONLY_GRADIENT, Program, program_of
 from fastmlp.cuda.rows import DeviceRows
 from fastmlp.cuda.step import (
     ACTIVATED,
@@ -191,14 +191,25 @@ class Engine:
         elif self._data is None:
             self._stream = Stream(host, min(max(batch, MOST_BYTES), int(free // 2)))
 
-    def _prepare(self, batch_size, update, program):
-        """Make the layout for batches of so many rows, place the rows, and choose the kernel."""
-        n_rows = min(batch_size, MOST_ROWS)
-        if self._layout is None or self._program is not program or self._batch_size != batch_size:
+    def lay_out(self, batch_size: int, update: str | None, program: Program) -> bool:
+        """Make the layout for batches of so many rows, and tell it the update; return whether it is another one."""
+        new = self._layout is None or self._program is not program or self._batch_size != batch_size
+        if new:
             self._program, self._batch_size = program, batch_size
-            self._layout = layout = encode(self.network, program, n_rows)
+            self._layout = encode(self.network, program, min(batch_size, MOST_ROWS))
             if self._augmentation.mixup > 0:
-                layout.add_targets(self._columns)
+                self._layout.add_targets(self._columns)
+        plan = self._layout.plan
+        plan[COLUMNS], plan[SEED] = self._columns, self.seed
+        plan[UPDATE] = ONLY_GRADIENT if update is None else program.update_codes[update]
+        plan[N_SLOTS] = 0 if update is None else UPDATES[update].n_slots
+        plan[DECOUPLED] = update is not None and UPDATES[update].decoupled
+        return new
+
+    def _prepare(self, batch_size, update, program):
+        """Lay out batches of so many rows, place the rows, and choose the kernel."""
+        if self.lay_out(batch_size, update, program):
+            layout, n_rows = self._layout, min(batch_size, MOST_ROWS)
             self._allocate(layout, batch_size)
             kind = self._kind or kind_of(layout, n_rows, self.dtype)
             numbers, integers, doubles = map(empty_array, (self.dtype, np.int64, np.float64))
@@ -214,11 +225,6 @@ class Engine:
                 allow_shared_memory(self._train, self._shape.shared, *types)
             self._results = cuda.device_array(self._shape.blocks * (self._shape.threads + MOST_EPOCHS), np.float64)
             self._runs, self._seconds = 0, np.inf  # how many, and what an epoch of the last one took
-        plan = self._layout.plan
-        plan[COLUMNS], plan[SEED] = self._columns, self.seed
-        plan[UPDATE] = ONLY_GRADIENT if update is None else program.update_codes[update]
-        plan[N_SLOTS] = 0 if update is None else UPDATES[update].n_slots
-        plan[DECOUPLED] = update is not None and UPDATES[update].decoupled
 
     def _numbers(self, order, batch_size, first_step, rates, alpha, n_epochs=1):
         """Return the records of all steps of some epochs, each of the same number of rows."""

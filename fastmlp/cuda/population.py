@@ -10,7 +10,7 @@ from fastmlp.cuda.data import use_rows
 from fastmlp.cuda.engine import Engine
 from fastmlp.cuda.launch import THREADS, shape_of
 from fastmlp.cuda.layout import MOST_ROWS
-from fastmlp.cuda.memory import explain
+from fastmlp.cuda.memory import check_fits, explain
 from fastmlp.cuda.program import program_of
 from fastmlp.cuda.step import (
     MEMORY_PLACE,
@@ -21,9 +21,14 @@ from fastmlp.cuda.step import (
     PLAN,
     RESULTS_PLACE,
     ROWS_PLACE,
+    STEP_FIELDS,
+    STEPS,
     make_train,
 )
+from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network
+
+LAUNCH_STEPS = 256  # of each network, between which Ctrl-C is seen
 
 
 class Population:
@@ -79,7 +84,6 @@ class Population:
             place += array.size
         return joined
 
-    @explain
     def run_epoch(
         self, orders: Sequence[np.ndarray], batch_sizes: Sequence[int], alphas: Sequence[float], updates: Sequence
     ) -> np.ndarray:
@@ -87,30 +91,44 @@ class Population:
 
         An order may have some of the rows; a network without any takes no step.
         """
+        return self.run_epochs(orders, batch_sizes, alphas, updates)[:, 0]
+
+    @explain
+    def run_epochs(
+        self,
+        orders: Sequence[np.ndarray],
+        batch_sizes: Sequence[int],
+        alphas: Sequence[float],
+        updates: Sequence,
+        n_epochs: int = 1,
+    ) -> np.ndarray:
+        """Take some epochs of each network, whose orders are one after another; of shape (n_networks, n_epochs)."""
         engines, places = self.engines, np.zeros((len(self.engines), PLACES), np.int64)
         programs = {program_of(engine.network, update.name) for engine, update in zip(engines, updates, strict=True)}
         program = programs.pop() if len(programs) == 1 else program_of(engines[0].network, "adagrad")  # which has all
-        layouts, heads, records = [getattr(engine, "_layout", None) for engine in engines], [], []
-        for engine, order, *rest in zip(engines, orders, batch_sizes, alphas, updates, strict=True):
-            engine._data = engines[0]._data
-            engine._prepare(rest[0], rest[2].name, program)
-            head, record = engine._epoch(order, *rest)
-            heads.append(head)
-            records.append(record)
-            use_rows(engine._layout, engines[0]._data[0])
-        if layouts != [engine._layout for engine in engines]:
-            self._rows, self._shape = self._joined("_rows"), self._shape_of(batch_sizes)
-            self._train = make_train(program, self.dtype, self._shape.kind)
-        plans = [engine._layout.plan for engine in engines]
-        numbers = [np.concatenate([head, record.ravel()]) for head, record in zip(heads, records, strict=True)]
-        places[:, PLAN] = places.size + _starts(plans)
-        places[:, MEMORY_PLACE] = _starts([engine._memory for engine in engines])
-        places[:, ROWS_PLACE] = _starts([engine._rows for engine in engines])
-        places[:, ORDER_PLACE], places[:, NUMBERS_PLACE] = _starts(orders), _starts(numbers)
-        places[:, RESULTS_PLACE] = (THREADS + 1) * np.arange(len(engines))
-        places[:, N_STEPS] = [len(record) for record in records]
-        results = cuda.to_device(np.zeros(len(engines) * (THREADS + 1)))
+        layouts = [engine._layout for engine in engines]
+        engines[0]._prepare(batch_sizes[0], updates[0].name, program)  # with it go the rows to the GPU
         rows, targets, weights = engines[0]._data
+        numbers, known = [], {}
+        for engine, order, *rest in zip(engines, orders, batch_sizes, alphas, updates, strict=True):
+            engine.lay_out(rest[0], rest[2].name, program)
+            numbers.append(self._numbers(engine, order, rest, n_epochs, known))
+            use_rows(engine._layout, rows)
+        if layouts != [engine._layout for engine in engines]:
+            self._shape, self._rows = self._shape_of(batch_sizes), None
+            n_numbers = sum(int(engine._layout.rows_size) for engine in engines)
+            check_fits(n_numbers * self.dtype.itemsize, f"batches of {len(engines):,} networks")
+            self._rows = cuda.to_device(np.zeros(n_numbers, self.dtype))
+        self._train = make_train(program, self.dtype, self._shape.kind)
+        plans, each = [engine._layout.plan for engine in engines], THREADS + n_epochs
+        places[:, PLAN] = places.size + _starts([plan.size for plan in plans])
+        places[:, MEMORY_PLACE] = _starts([engine._memory.size for engine in engines])
+        places[:, ROWS_PLACE] = _starts([engine._layout.rows_size for engine in engines])
+        places[:, ORDER_PLACE] = _starts([len(order) for order in orders])
+        places[:, NUMBERS_PLACE] = _starts([own.size for own in numbers])
+        places[:, RESULTS_PLACE] = each * np.arange(len(engines))
+        places[:, N_STEPS] = [(own.size - STEPS) // STEP_FIELDS for own in numbers]
+        results = cuda.to_device(np.zeros(len(engines) * each))
         arguments = (
             self._memory,
             self._rows,
@@ -126,10 +144,23 @@ class Population:
         if self._shape.shared > 0:
             allow_shared_memory(self._train, self._shape.shared, *arguments)
         launch(self._train, len(engines), THREADS, *arguments, shared=self._shape.shared)
-        losses = results.copy_to_host().reshape(len(engines), THREADS + 1)[:, THREADS]
-        for engine, update, record in zip(engines, updates, records, strict=True):
-            engine.step = update.step + len(record)
-        return losses / np.maximum(1, list(map(len, orders)))
+        losses = results.copy_to_host().reshape(len(engines), each)[:, THREADS:]
+        for engine, update, n_steps in zip(engines, updates, places[:, N_STEPS].tolist(), strict=True):
+            engine.step = update.step + n_steps
+        n_rows = np.array([max(1, len(order) // n_epochs) for order in orders])
+        return losses / n_rows[:, None]
+
+    def _numbers(self, engine, order, how, n_epochs, known):
+        """Return the numbers of the steps of a network, of which those that are the same are made once."""
+        batch_size, alpha, update = how
+        network, key = engine.network, None
+        if engine._weights is None and update.rates is None:
+            key = (network.loss_parameter, network.scale_alpha, engine._augmentation, len(order), *how)
+        if key is None or key not in known:
+            head, records = engine._epoch(order, batch_size, alpha, update, n_epochs)
+            known[key] = np.concatenate([head, records.ravel()])
+        engine._n_slots = UPDATES[update.name].n_slots
+        return known[key]
 
     def _shape_of(self, batch_sizes):
         """Return how all are launched: with the parameters in shared memory, if those of each fit into a block's."""
@@ -142,9 +173,9 @@ class Population:
         return shapes[0]._replace(kind="block", shared=0)
 
 
-def _starts(arrays):
+def _starts(sizes):
     """Return where each of some arrays begins if they lie one after another."""
-    return np.cumsum([0, *(array.size for array in arrays[:-1])])
+    return np.cumsum([0, *sizes[:-1]])
 
 
 def train_population(
@@ -188,9 +219,10 @@ def train_population(
     population.load(X, [targets] * count, sample_weight)
     for engine, (coefs, intercepts) in zip(population.engines, parameters, strict=True):
         engine.set_parameters(coefs, intercepts)
-    losses = []
-    for epoch in range(orders.shape[1]):
+    at_once, losses = max(1, LAUNCH_STEPS // -(-orders.shape[2] // batch_size)), []
+    for first in range(0, orders.shape[1], at_once):
+        part = orders[:, first : first + at_once]
         each = [[value] * count for value in (batch_size, alpha, update)]
-        losses.append(population.run_epoch(list(orders[:, epoch]), *each))
+        losses.append(population.run_epochs(part.reshape(count, -1), *each, part.shape[1]))
         update = update._replace(step=population.engines[0].step)
-    return np.transpose(losses), [engine.get_parameters() for engine in population.engines]
+    return np.concatenate(losses, axis=1), [engine.get_parameters() for engine in population.engines]
