@@ -12,15 +12,17 @@ from problems import FURTHER_OUTPUTS, OUTPUTS, UPDATES, make_network, make_probl
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
-from fastmlp import reference
+from fastmlp import MLPRegressor, reference
 from fastmlp.formulas import updates
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.network import Augmentation, flatten
+from fastmlp.training.shuffle import Shuffle
 
 pytest.importorskip("numba_cuda", reason="the extra `cuda` is not installed")
 
-from fastmlp.cuda import compiler, predict
+from fastmlp.cuda import backward, compiler, launch, parameters, predict
 from fastmlp.cuda import engine as cuda_engine
+from fastmlp.cuda import forward as cuda_forward
 from fastmlp.cuda import layout as cuda_layout
 from fastmlp.cuda.compiler import SIMULATED, available
 from fastmlp.cuda.engine import Engine
@@ -148,6 +150,101 @@ def test_batches_of_several_blocks(csr, kind, monkeypatch):
 def test_epochs_of_several_launches(monkeypatch):
     monkeypatch.setattr(cuda_engine, "MOST_STEPS", 2)
     assert_same_training(make_network((3, 4, 2)), 9, batch=2)
+
+
+@pytest.mark.skipif(not SIMULATED, reason="it counts calls within a kernel")
+@pytest.mark.parametrize(
+    ("widths", "batch", "n_rows", "module", "shared"),
+    [((20, 17, 17), 2, 4, cuda_forward, "put_parts"), ((5, 3, 2), 36, 37, parameters, "put_gradient_part")],
+)
+def test_threads_share_sums(widths, batch, n_rows, module, shared, monkeypatch):
+    function, calls = getattr(module, shared), []
+
+    def noted(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    for each in (module, backward):
+        monkeypatch.setattr(each, shared, noted, raising=False)
+    for each in (launch, cuda_engine):
+        monkeypatch.setattr(each, "THREADS", 32)
+    network = make_network(widths, "log_loss")
+    assert_same_training(network, n_rows, kind="grid", batch=batch)
+    assert calls, "they have done so"
+    problem = make_problem(network, n_rows)
+    alone, together = (run(on(kind), network, problem, np.float64, batch=batch)[1] for kind in ("block", "grid"))
+    np.testing.assert_array_equal(alone, together)
+
+
+def fitted(monkeypatch, epochs_at_once, **settings):
+    """Return what a fit ends with, and how many launches it took; all but the first two take so many epochs."""
+    runs, run = [], Engine._run
+
+    def noted(engine, *arguments):
+        runs.append(arguments)
+        return run(engine, *arguments)
+
+    random = np.random.RandomState(3)
+    settings = {"max_iter": 12, "batch_size": 4, "random_state": random} | settings
+    X = np.random.default_rng(0).normal(size=(9, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_run", noted)
+        patch.setattr(cuda_engine, "LAUNCH_SECONDS", 1e9)
+        patch.setattr(cuda_engine, "MOST_EPOCHS", epochs_at_once)
+        model = MLPRegressor(hidden_layer_sizes=(4,), device="cuda", **settings)
+        try:
+            model.fit(X, X[:, 0])
+        except ValueError as error:
+            return str(error), len(runs)
+    state = flatten(model.coefs_, model.intercepts_), random.randint(1 << 30)
+    return (model.loss_curve_, model.n_iter_, *map(np.ravel, state)), len(runs)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("more", "launches"),
+    [({}, 2 + 2), ({"tol": 1e9, "n_iter_no_change": 4}, 2 + 2), ({"shuffle": False, "augment": {"mixup": 0.3}}, 2 + 2)],
+    ids=["to the end", "until it stops", "mixed"],
+)
+def test_epochs_of_one_launch(more, launches, monkeypatch):
+    several, n_launches = fitted(monkeypatch, 5, **more)
+    one_by_one, _ = fitted(monkeypatch, 1, **more)
+    for mine, other in zip(several, one_by_one, strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert n_launches == launches
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the simulator, where numbers overflow
+def test_an_epoch_of_a_launch_after_which_a_parameter_is_not_finite(monkeypatch):
+    settings = {"solver": "sgd", "learning_rate_init": 12.0, "momentum": 0.0, "activation": "identity"}
+    several, one_by_one = (fitted(monkeypatch, most, **settings)[0] for most in (5, 1))
+    assert several == one_by_one
+    assert "non-finite" in several
+
+
+def test_a_launch_of_several_epochs_that_is_interrupted(monkeypatch):
+    def interrupted(*arguments):
+        run(*arguments)
+        raise KeyboardInterrupt
+
+    network, update = make_network((3, 4, 2)), UPDATES["adam"]
+    X, targets, _, start = make_problem(network, 9)
+    shuffle, run = Shuffle(9, np.random.RandomState(0)), Engine._run
+    with Engine(network, np.dtype(np.float64)) as engine:
+        engine.load(X, targets)
+        engine.set_parameters(*start)
+        engine.set_state(np.zeros((2, network.n_parameters)))
+        monkeypatch.setattr(cuda_engine, "LAUNCH_SECONDS", 1e9)
+        stopping = (np.inf, 0, 0.0, np.inf)
+        for _ in range(2):
+            assert len(engine.run_epochs(shuffle, 4, 0.0, update._replace(step=engine.step), stopping, 3)) == 1
+        before = flatten(*engine.get_parameters()), engine.get_state(), shuffle.order.copy(), engine.step
+        monkeypatch.setattr(Engine, "_run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run_epochs(shuffle, 4, 0.0, update._replace(step=engine.step), stopping, 3)
+        after = flatten(*engine.get_parameters()), engine.get_state(), shuffle.order, engine.step
+        for mine, other in zip(before, after, strict=True):
+            np.testing.assert_array_equal(mine, other)
 
 
 @pytest.mark.parametrize("csr", [False, True])

@@ -240,7 +240,9 @@ class Engine:
         records[:, FIRST], records[:, LAST] = starts, stops
         np.divide(1.0, sums, out=records[:, SCALE], where=sums > 0)
         records[:, ALPHA] = alpha if self.network.scale_alpha else alpha * sums
-        records[:, OWN_PART] = self._augmentation.parts(self.seed, first_step, len(starts))
+        n_steps = len(starts) // n_epochs
+        first_steps = first_step + n_steps * np.arange(n_epochs)
+        records[:, OWN_PART] = np.ravel([self._augmentation.parts(self.seed, first, n_steps) for first in first_steps])
         records[:, NUMBER] = first_step + np.arange(len(starts))
         records[:, RATE] = rates
         if len(order) > 0:
@@ -326,7 +328,7 @@ class Engine:
             shuffle.order[:], self.step = first_order, first_step
 
         def run(epochs):
-            orders = np.concatenate([shuffle.next() for _ in range(epochs)])
+            orders = np.concatenate([shuffle.next().copy() for _ in range(epochs)])
             sums = self._run(orders, how[0], *self._epoch(orders, *how, epochs))
             return [float(total) / self._n_rows for total in sums]
 
