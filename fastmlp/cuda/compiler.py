@@ -122,9 +122,12 @@ if SIMULATED:
         """Return the whole part of number / size, both below 2^31 and not negative."""
         return number // size
 
-    def address_of(array):
-        """Return an array as the functions below take it with fewest registers, where nothing else is done with it."""
-        return array
+    def make_pointer_to(space):
+        """Return the device function (array) that gives a pointer, in place of an array, into one kind of memory.
+
+        It takes one register, not seven, and no index of it counts from the end, which kernels would have to look for.
+        """
+        return lambda array: array
 
     def make_gather(offsets: Sequence[int], width: int = 1, space: int = GENERIC) -> Callable:
         """Return the device function (array, i) that gives `width` numbers from i + offset on, for each offset.
@@ -189,7 +192,7 @@ else:
     from llvmlite import ir
     from numba.cuda import cgutils, types
     from numba.cuda.cudadrv.driver import binding, driver
-    from numba.cuda.extending import intrinsic
+    from numba.cuda.extending import intrinsic, models, register_model
 
     device = cuda.jit(device=True)
     STATIC_SHARED_MEMORY = 8192  # bytes, beside the dynamic
@@ -243,10 +246,12 @@ else:
     I32, F32 = ir.IntType(32), ir.FloatType()
 
     def _place(context, builder, kind, array, i, space):
-        """Return the pointer to array[i], of an array or an address."""
+        """Return the pointer to array[i], of an array or a pointer."""
         first = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, array).data
         place = builder.gep(first, [i])
-        return builder.addrspacecast(place, ir.PointerType(place.type.pointee, space)) if space != GENERIC else place
+        if space in (GENERIC, place.type.addrspace):
+            return place
+        return builder.addrspacecast(place, ir.PointerType(place.type.pointee, space))
 
     def _offset(builder, place, offset):
         return builder.gep(place, [ir.Constant(ir.IntType(64), offset)]) if offset else place
@@ -284,14 +289,32 @@ else:
 
         return zeros
 
-    @intrinsic
-    def address_of(typingctx, array):
-        """Return an array as the functions below take it with fewest registers, where nothing else is done with it."""
+    class Pointer(types.CPointer):
+        """The type of a pointer to numbers in one kind of memory."""
 
-        def codegen(context, builder, signature, args):
-            return context.make_array(array)(context, builder, args[0]).data
+    @register_model(Pointer)
+    class PointerModel(models.PrimitiveModel):
+        """How the compiler represents it."""
 
-        return types.CPointer(array.dtype)(array), codegen
+        def __init__(self, manager, kind):
+            number = manager.lookup(kind.dtype).get_data_type()
+            super().__init__(manager, kind, ir.PointerType(number, kind.addrspace))
+
+    def make_pointer_to(space):
+        """Return the device function (array) that gives a pointer, in place of an array, into one kind of memory.
+
+        It takes one register, not seven, and no index of it counts from the end, which kernels would have to look for.
+        """
+
+        @intrinsic
+        def pointer_to(typingctx, array):
+            def codegen(context, builder, signature, args):
+                first = context.make_array(array)(context, builder, args[0]).data
+                return builder.addrspacecast(first, ir.PointerType(first.type.pointee, space))
+
+            return Pointer(array.dtype, space)(array), codegen
+
+        return pointer_to
 
     @intrinsic
     def keep_apart(typingctx):
@@ -444,8 +467,11 @@ else:
             return [builder.extract_value(result, i) for i in range(4)]
 
         def split(builder, number):
-            big = _tf32(builder, number)
-            return big, _tf32(builder, builder.fsub(number, big))
+            # Halves go away from zero. The tensor core cuts off the bits of the small part that it has no place for; by
+            # that part, too, goes on what is not a number: the big one may lose it.
+            bits = builder.add(_as_bits(builder, number), ir.Constant(I32, 0x1000))
+            big = _as_number(builder, builder.and_(bits, ir.Constant(I32, 0xFFFFE000)))
+            return big, builder.fsub(number, big)
 
         @intrinsic
         def multiply_fragments(typingctx, sums, a, b, thread):
@@ -473,6 +499,9 @@ else:
             return sums(sums, a, b, types.int64), codegen
 
         return multiply_fragments
+
+
+global_memory, shared_memory = make_pointer_to(GLOBAL), make_pointer_to(SHARED)
 
 
 @cuda.jit(device=True)

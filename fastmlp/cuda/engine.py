@@ -8,7 +8,7 @@ from scipy import sparse
 from fastmlp.cuda.compiler import allow_shared_memory, cuda, launch, most_blocks, multiprocessors
 from fastmlp.cuda.data import empty_array, encode, upload, use_rows
 from fastmlp.cuda.launch import THREADS, check_precision, kind_of, shape_of, tile_of
-from fastmlp.cuda.layout import COLUMNS, DECOUPLED, MOST_ROWS, N_SLOTS, PARAMETERS, SEED, UPDATE
+from fastmlp.cuda.layout import COLUMNS, DECOUPLED, MOST_ROWS, N_SLOTS, ORDERED, PARAMETERS, SEED, UPDATE, WEIGHTED
 from fastmlp.cuda.memory import check_fits, explain, usable_memory
 from fastmlp.cuda.predict import mean_loss, parts_of, run_in_parts, run_predict
 from fastmlp.cuda.program import ONLY_GRADIENT, Program, program_of
@@ -201,6 +201,7 @@ class Engine:
                 self._layout.add_targets(self._columns)
         plan = self._layout.plan
         plan[COLUMNS], plan[SEED] = self._columns, self.seed
+        plan[ORDERED], plan[WEIGHTED] = 1, self._weights is not None
         plan[UPDATE] = ONLY_GRADIENT if update is None else program.update_codes[update]
         plan[N_SLOTS] = 0 if update is None else UPDATES[update].n_slots
         plan[DECOUPLED] = update is not None and UPDATES[update].decoupled
@@ -221,7 +222,7 @@ class Engine:
             if kind in ("grid", "large"):
                 blocks = most_blocks(self._train, tile.threads if tile else THREADS, *types)
             self._shape = shape_of(layout, n_rows, self.dtype, kind, blocks, tile)
-            if kind == "shared":
+            if self._shape.shared > 0:
                 allow_shared_memory(self._train, self._shape.shared, *types)
             self._results = cuda.device_array(self._shape.blocks * (self._shape.threads + MOST_EPOCHS), np.float64)
             self._runs, self._seconds = 0, np.inf  # how many, and what an epoch of the last one took

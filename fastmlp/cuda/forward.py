@@ -19,6 +19,7 @@ from fastmlp.cuda.layout import (
     INPUT,
     INPUTS,
     N_LAYERS,
+    ORDERED,
     OUT_STRIDE,
     OUTPUT,
     OUTPUTS,
@@ -28,6 +29,7 @@ from fastmlp.cuda.layout import (
     SLOPE,
     SPARSE,
     WEIGHT,
+    WEIGHTED,
 )
 from fastmlp.cuda.products import CHUNK, SPREAD, add_multiple, parts_of, row_chunk, row_sums, tile_sums
 from fastmlp.formulas.elementary import constant
@@ -52,22 +54,25 @@ def chance(key, stream, row, unit):
 
 @device
 def gather(rows, plan, X, entries, order, first, span, worker):
-    """Input rows span[0] to span[1] of `rows` <- X[order[first + row]]; dense X (n, features), or the values of CSR.
+    """Input rows span[0] to span[1] <- X[order[first + row]]; dense X (n, features), or the values of CSR.
 
-    An empty order takes the rows as they come. entries: of CSR rows, where each begins, and after them the columns of
-    all values.
+    Without an order it takes the rows as they come. entries: of CSR rows, where each begins, and after them the columns
+    of all values.
     """
     features, stride, place = plan[HEAD + INPUTS], plan[HEAD + IN_STRIDE], plan[HEAD + INPUT]
     lane, lanes, team, teams = worker[2], worker[3], worker[4], worker[1] // worker[3]
     for row in range(span[0] + team, span[1], teams):
-        source = order[first + row] if order.size > 0 else first + row
+        source = order[first + row] if plan[ORDERED] > 0 else first + row
         for column in range(lane, stride, lanes):
             dense = plan[SPARSE] == 0 and column < features
-            rows[place + row * stride + column] = X[source * features + column] if dense else X.dtype.type(0)
+            x = constant(rows[place], 0)
+            if dense:
+                x = X[source * features + column]
+            rows[place + row * stride + column] = x
     if plan[SPARSE] > 0:
         block_sync()
         for row in range(span[0] + team, span[1], teams):
-            source = order[first + row] if order.size > 0 else first + row
+            source = order[first + row] if plan[ORDERED] > 0 else first + row
             for entry in range(entries[source] + lane, entries[source + 1], lanes):
                 rows[place + row * stride + entries[plan[SPARSE] + entry]] = X[entry]
 
@@ -92,7 +97,7 @@ def mix(rows, plan, data, first, span, own, batch, worker):
     for row in range(span[0] + team, span[1], teams):
         one = order[first + row]
         other = order[batch[0] + neighbour(first + row - batch[0], batch[1])]
-        mine, others = constant(X[0], own), constant(X[0], 1.0 - own)
+        mine, others = constant(rows[place], own), constant(rows[place], 1.0 - own)
         for column in range(lane, features, lanes):
             i = place + row * stride + column
             rows[i] = rows[i] * mine + X[other * features + column] * others
@@ -101,7 +106,7 @@ def mix(rows, plan, data, first, span, own, batch, worker):
             rows[plan[OWN_TARGETS] + row * columns + column] = y
         if lane == 0:
             rows[plan[OWN_WEIGHTS] + row] = (
-                weights[one] * mine + weights[other] * others if weights.size > 0 else constant(X[0], 1)
+                weights[one] * mine + weights[other] * others if plan[WEIGHTED] > 0 else constant(mine, 1)
             )
 
 

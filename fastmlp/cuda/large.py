@@ -7,7 +7,7 @@ goes over it again for what follows the sums, four numbers to a thread.
 from collections.abc import Callable
 
 from fastmlp.cuda.backward import times_slope
-from fastmlp.cuda.compiler import address_of, block_sync, device, keep_apart, load4, store4
+from fastmlp.cuda.compiler import block_sync, device, keep_apart, load4, store4
 from fastmlp.cuda.forward import make_finish, record_of, take_rows
 from fastmlp.cuda.layout import (
     BIAS,
@@ -51,14 +51,13 @@ def make_layers(program: Program, tile: Tile, product: Callable) -> tuple[Callab
     def layer_forward(memory, rows, plan, layer, first_row, n_rows, key, hidden, words, worker, block):
         in_stride, out_stride = plan[layer + IN_STRIDE], plan[layer + OUT_STRIDE]
         output, bias = plan[layer + OUTPUT], plan[layer + BIAS]
-        numbers, weights, words, thread = address_of(rows), address_of(memory), address_of(words), worker[0]
         across = ceil_divided(out_stride, width)
         number, tiles = block[0], ceil_divided(n_rows, height) * across
         while number < tiles:  # with fewer registers than a range
             row, unit = number // across * height, number % across * width
             out_at, left_at = (output, out_stride), (plan[layer + INPUT], in_stride, row, n_rows)
             right_at = (plan[layer + WEIGHT], out_stride, unit, out_stride)
-            product(numbers, out_at, numbers, left_at, weights, right_at, in_stride, True, True, words, thread)
+            product(rows, out_at, rows, left_at, memory, right_at, in_stride, True, True, words, worker[0])
             block_sync()
             for item in range(worker[0], height * quads, worker[1]):
                 r, u = row + item // quads, unit + item % quads * 4
@@ -74,14 +73,13 @@ def make_layers(program: Program, tile: Tile, product: Callable) -> tuple[Callab
     @device
     def layer_backward(memory, rows, plan, layer, n_rows, words, worker, block):
         in_stride, out_stride, below = plan[layer + IN_STRIDE], plan[layer + OUT_STRIDE], plan[layer + ERROR_BELOW]
-        numbers, weights, words, thread = address_of(rows), address_of(memory), address_of(words), worker[0]
         across = ceil_divided(in_stride, width)
         number, tiles = block[0], ceil_divided(n_rows, height) * across
         while number < tiles:  # with fewer registers than a range
             row, unit = number // across * height, number % across * width
             out_at, left_at = (below, in_stride), (plan[layer + ERROR], out_stride, row, n_rows)
             right_at = (plan[layer + TRANSPOSED], in_stride, unit, in_stride)
-            product(numbers, out_at, numbers, left_at, weights, right_at, out_stride, True, True, words, thread)
+            product(rows, out_at, rows, left_at, memory, right_at, out_stride, True, True, words, worker[0])
             block_sync()
             for item in range(worker[0], height * quads, worker[1]):
                 r, u = row + item // quads, unit + item % quads * 4
@@ -116,7 +114,7 @@ def make_gradients(tile: Tile, product: Callable) -> Callable:
 
     @device
     def gradients(memory, rows, plan, n_rows, fresh, shared, worker, block):
-        numbers, weights, words, thread = address_of(rows), address_of(memory), address_of(shared[3]), worker[0]
+        words = shared[3]
         item = block[0]  # of all layers
         for index in range(plan[N_LAYERS]):
             layer = record_of(index)
@@ -129,7 +127,7 @@ def make_gradients(tile: Tile, product: Callable) -> Callable:
                     left_at = (plan[layer + INPUT], in_stride, item // across * height, in_stride)
                     right_at = (plan[layer + ERROR], out_stride, item % across * width, out_stride)
                     out_at = (3 * plan[PARAMETERS] + plan[layer + WEIGHT], out_stride)
-                    product(weights, out_at, numbers, left_at, numbers, right_at, n_rows, False, fresh, words, thread)
+                    product(memory, out_at, rows, left_at, rows, right_at, n_rows, False, fresh, words, worker[0])
                 else:
                     bias_gradient(memory, rows, plan, layer, item - tiles, n_rows, fresh, shared[0], worker)
                 item += block[1]

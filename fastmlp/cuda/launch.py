@@ -94,11 +94,12 @@ def shape_of(
     plan, blocks, group = layout.plan, 1, padded(n_rows)
     if kind == "large":
         plan[GROUP_ROWS], plan[ROW_TILE] = -(-n_rows // most_blocks), 1
-        return Shape(kind, most_blocks, tile.threads, 0)
+        return Shape(kind, most_blocks, tile.threads, plan.nbytes)
     if kind == "grid":
         group = -(-n_rows // most_blocks)
         if group > WIDE // 2:
             group = padded(group)
         blocks = min(most_blocks, max(-(-n_rows // group), -(-int(plan[ITEMS]) // THREADS)))
     plan[GROUP_ROWS], plan[ROW_TILE] = group, WIDE if group % WIDE == 0 else 1
-    return Shape(kind, blocks, THREADS, _memory_bytes(layout, dtype) if kind == "shared" else 0)
+    shared = {"shared": _memory_bytes(layout, dtype), "grid": plan.nbytes, "block": 0}[kind]
+    return Shape(kind, blocks, THREADS, shared)

@@ -39,8 +39,10 @@ MOST_ROWS = 8192  # of a batch that go through the network at once; a larger bat
     OWN_WEIGHTS,
     N_GROUPS,
     GROUPS,
+    ORDERED,
+    WEIGHTED,
     HEAD,
-) = range(21)
+) = range(23)
 # the record of a layer
 (
     INPUTS,

@@ -18,6 +18,7 @@ from fastmlp.cuda.layout import (
     OUTPUTS,
     OWN_TARGETS,
     OWN_WEIGHTS,
+    WEIGHTED,
 )
 from fastmlp.cuda.program import GROUPED_LOG_LOSS, LOG_LOSS, SOFTMAX_SQUARED_ERROR, Program
 from fastmlp.formulas.elementary import constant, exponential, maximum
@@ -169,7 +170,7 @@ def make_output_error(program: Program) -> Callable:
             index = order[first + row] if active else 0
             target = plan[OWN_TARGETS] + row * columns if own else index * columns
             weight = constant(scratch[0], 1)
-            if active and weights.size > 0:
+            if active and plan[WEIGHTED] > 0:
                 weight = rows[plan[OWN_WEIGHTS] + row] if own else weights[index]
             if active:
                 losses = row_loss(loss, rows, place, values, target, n_outputs, parameter, sharer, sharers)

@@ -13,7 +13,17 @@ from collections.abc import Callable
 import numpy as np
 
 from fastmlp.cuda.backward import make_backward
-from fastmlp.cuda.compiler import ALIGNMENT, block_sync, cuda, device, grid_sync, kernel, scalar_type
+from fastmlp.cuda.compiler import (
+    ALIGNMENT,
+    block_sync,
+    cuda,
+    device,
+    global_memory,
+    grid_sync,
+    kernel,
+    scalar_type,
+    shared_memory,
+)
 from fastmlp.cuda.forward import gather, make_forward, record_of
 from fastmlp.cuda.large import PITCH, SQUARE, make_tile_phases
 from fastmlp.cuda.layout import (
@@ -60,7 +70,6 @@ STEPS = HYPERPARAMETERS + 4
 # constants of the update
 FIRST, LAST, SCALE, ALPHA, OWN_PART, NUMBER, RATE, EPOCH, CONSTANTS = range(9)
 STEP_FIELDS = CONSTANTS + 6
-MOST_PLAN = 512  # numbers of a plan for which there is room in shared memory, beside a network with many blocks
 
 
 def make_steps(begin: Callable, phases: Phases, sync: Callable) -> Callable:
@@ -195,26 +204,33 @@ def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None =
     train_steps = make_steps(program.begin, phases, grid_sync if kind in ("grid", "large") else block_sync)
 
     @device
-    def copy_plan(near, plan, thread, threads):
-        """Return the copy of a plan in shared memory, which no wait of a grid takes from a block; or itself."""
-        size = plan[GROUPS] + plan[N_GROUPS]
-        if size > MOST_PLAN:
-            return plan
-        for i in range(thread, size, threads):
+    def copy_plan(near, plan, worker):
+        """Copy a plan into shared memory, which no wait of a grid takes from a block."""
+        for i in range(worker[0], plan[GROUPS] + plan[N_GROUPS], worker[1]):
             near[i] = plan[i]
         block_sync()
-        return near
+
+    @device
+    def data_of(X, entries, targets, weights, order):
+        """Return pointers to what is known of the rows."""
+        return (
+            global_memory(X),
+            global_memory(entries),
+            global_memory(targets),
+            global_memory(weights),
+            global_memory(order),
+        )
 
     def train_in_grid(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
         scratch = cuda.shared.array(SPREAD, scalar, ALIGNMENT)  # two on one line would be one in the simulator
         sums = cuda.shared.array(MOST_THREADS, DOUBLE)
-        near = cuda.shared.array(MOST_PLAN, INTEGER)
+        plan = shared_memory(cuda.shared.array(0, INTEGER))
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
-        block = (cuda.blockIdx.x, cuda.gridDim.x)
-        n_steps = plans[N_STEPS]
-        plan = copy_plan(near, plans[plans[PLAN] :], worker[0], worker[1])
-        data, record = (X, entries, targets, weights, order), (numbers, results, n_steps)
-        total = train_steps(memory, rows, plan, data, record, (scratch, sums), worker, block)
+        copy_plan(plan, global_memory(plans[plans[PLAN] :]), worker)
+        record = (global_memory(numbers), global_memory(results), plans[N_STEPS])
+        shared = (shared_memory(scratch), shared_memory(sums))
+        data, block = data_of(X, entries, targets, weights, order), (cuda.blockIdx.x, cuda.gridDim.x)
+        total = train_steps(global_memory(memory), global_memory(rows), plan, data, record, shared, worker, block)
         results[cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x] = total
 
     def train_large(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
@@ -222,11 +238,13 @@ def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None =
         sums = cuda.shared.array(MOST_THREADS, DOUBLE)
         square = cuda.shared.array((SQUARE, PITCH), scalar)
         words = cuda.shared.array(n_words, word, ALIGNMENT)
+        plan = shared_memory(cuda.shared.array(0, INTEGER))
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
-        block = (cuda.blockIdx.x, cuda.gridDim.x)
-        plan, n_steps = plans[plans[PLAN] :], plans[N_STEPS]
-        data, record = (X, entries, targets, weights, order), (numbers, results, n_steps)
-        total = train_steps(memory, rows, plan, data, record, (scratch, sums, square, words), worker, block)
+        copy_plan(plan, global_memory(plans[plans[PLAN] :]), worker)
+        record = (global_memory(numbers), global_memory(results), plans[N_STEPS])
+        shared = (shared_memory(scratch), shared_memory(sums), square, shared_memory(words))
+        data, block = data_of(X, entries, targets, weights, order), (cuda.blockIdx.x, cuda.gridDim.x)
+        total = train_steps(global_memory(memory), global_memory(rows), plan, data, record, shared, worker, block)
         results[cuda.blockIdx.x * cuda.blockDim.x + cuda.threadIdx.x] = total
 
     def train_in_block(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
@@ -234,32 +252,34 @@ def make_train(program: Program, dtype: np.dtype, kind: str, tile: Tile | None =
         sums = cuda.shared.array(MOST_THREADS, DOUBLE)
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
         place = cuda.blockIdx.x * PLACES
-        plan, n_steps = plans[plans[place + PLAN] :], plans[place + N_STEPS]
-        own_results = results[plans[place + RESULTS_PLACE] :]
-        data = (X, entries, targets, weights, order[plans[place + ORDER_PLACE] :])
-        record = (numbers[plans[place + NUMBERS_PLACE] :], own_results, n_steps)
-        own_memory, own_rows = memory[plans[place + MEMORY_PLACE] :], rows[plans[place + ROWS_PLACE] :]
-        own_results[worker[0]] = train_steps(own_memory, own_rows, plan, data, record, (scratch, sums), worker, (0, 1))
+        plan, own_results = global_memory(plans[plans[place + PLAN] :]), results[plans[place + RESULTS_PLACE] :]
+        own_memory = global_memory(memory[plans[place + MEMORY_PLACE] :])
+        own_rows, own_numbers = rows[plans[place + ROWS_PLACE] :], numbers[plans[place + NUMBERS_PLACE] :]
+        data = data_of(X, entries, targets, weights, order[plans[place + ORDER_PLACE] :])
+        record = (global_memory(own_numbers), global_memory(own_results), plans[place + N_STEPS])
+        shared = (shared_memory(scratch), shared_memory(sums))
+        total = train_steps(own_memory, global_memory(own_rows), plan, data, record, shared, worker, (0, 1))
+        own_results[worker[0]] = total
 
     def train_in_shared_memory(memory, rows, plans, X, entries, targets, weights, order, numbers, results):
         scratch = cuda.shared.array(MOST_THREADS, scalar)  # two on one line would be one in the simulator
         sums = cuda.shared.array(MOST_THREADS, DOUBLE)
-        own_memory = cuda.shared.array(0, scalar)
+        own_memory = shared_memory(cuda.shared.array(0, scalar))
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
         place = cuda.blockIdx.x * PLACES
-        plan, n_steps = plans[plans[place + PLAN] :], plans[place + N_STEPS]
-        first, own_results = plans[place + MEMORY_PLACE], results[plans[place + RESULTS_PLACE] :]
+        plan, own_results = global_memory(plans[plans[place + PLAN] :]), results[plans[place + RESULTS_PLACE] :]
+        far_memory = global_memory(memory[plans[place + MEMORY_PLACE] :])
+        own_rows, own_numbers = rows[plans[place + ROWS_PLACE] :], numbers[plans[place + NUMBERS_PLACE] :]
         for i in range(worker[0], plan[MEMORY], worker[1]):
-            own_memory[i] = memory[first + i]
-        data = (X, entries, targets, weights, order[plans[place + ORDER_PLACE] :])
-        record, own_rows = (
-            (numbers[plans[place + NUMBERS_PLACE] :], own_results, n_steps),
-            rows[plans[place + ROWS_PLACE] :],
-        )
+            own_memory[i] = far_memory[i]
+        data = data_of(X, entries, targets, weights, order[plans[place + ORDER_PLACE] :])
+        record = (global_memory(own_numbers), global_memory(own_results), plans[place + N_STEPS])
+        shared = (shared_memory(scratch), shared_memory(sums))
         block_sync()
-        own_results[worker[0]] = train_steps(own_memory, own_rows, plan, data, record, (scratch, sums), worker, (0, 1))
+        total = train_steps(own_memory, global_memory(own_rows), plan, data, record, shared, worker, (0, 1))
+        own_results[worker[0]] = total
         for i in range(worker[0], plan[MEMORY], worker[1]):
-            memory[first + i] = own_memory[i]
+            far_memory[i] = own_memory[i]
 
     words = (program.name, np.dtype(dtype).name)
     if kind == "large":
@@ -288,9 +308,11 @@ def make_predict(program: Program, dtype: np.dtype) -> Callable:
     scalar = scalar_type(dtype)
 
     def predict(out, memory, rows, plan, X, entries, order, n_rows, what):
-        scratch = cuda.shared.array(MOST_THREADS, scalar)
+        scratch = shared_memory(cuda.shared.array(MOST_THREADS, scalar))
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
-        own = rows[cuda.blockIdx.x * plan[ROWS] :]
+        own, weights = global_memory(rows[cuda.blockIdx.x * plan[ROWS] :]), global_memory(memory)
+        given = (global_memory(X), global_memory(entries), global_memory(order))
+        plan = global_memory(plan)
         layer = record_of(plan[N_LAYERS] - 1)
         columns, stride, place = plan[layer + OUTPUTS], plan[layer + OUT_STRIDE], plan[layer + OUTPUT]
         if what == HIDDEN:
@@ -298,9 +320,9 @@ def make_predict(program: Program, dtype: np.dtype) -> Callable:
         group_rows, teams = plan[GROUP_ROWS], worker[1] // worker[3]
         for first in range(cuda.blockIdx.x * group_rows, n_rows, cuda.gridDim.x * group_rows):
             span = (0, min(group_rows, n_rows - first))
-            gather(own, plan, X, entries, order, first, span, worker)
+            gather(own, plan, *given, first, span, worker)
             block_sync()
-            forward(memory, own, plan, 0, span, np.uint64(0), scratch, worker)
+            forward(weights, own, plan, 0, span, np.uint64(0), scratch, worker)
             if what == ACTIVATED:
                 output_activation(own, plan, span, scratch, worker)
             for row in range(worker[4], span[1], teams):
@@ -318,21 +340,23 @@ def make_input_gradient(program: Program) -> Callable:
 
     def input_gradient(out, memory, rows, plan, X, entries, order, errors, n_rows):
         worker = worker_of(cuda.threadIdx.x, cuda.blockDim.x)
-        own = rows[cuda.blockIdx.x * plan[ROWS] :]
+        own, weights = global_memory(rows[cuda.blockIdx.x * plan[ROWS] :]), global_memory(memory)
+        given = (global_memory(X), global_memory(entries), global_memory(order))
+        plan = global_memory(plan)
         layer = record_of(plan[N_LAYERS] - 1)
         outputs, stride, place = plan[layer + OUTPUTS], plan[layer + OUT_STRIDE], plan[layer + ERROR]
         inputs, in_stride, below = plan[HEAD + INPUTS], plan[HEAD + IN_STRIDE], plan[HEAD + ERROR_BELOW]
         group_rows, teams = plan[GROUP_ROWS], worker[1] // worker[3]
         for first in range(cuda.blockIdx.x * group_rows, n_rows, cuda.gridDim.x * group_rows):
             span = (0, min(group_rows, n_rows - first))
-            gather(own, plan, X, entries, order, first, span, worker)
+            gather(own, plan, *given, first, span, worker)
             for row in range(worker[4], span[1], teams):
                 for unit in range(worker[2], stride, worker[3]):
                     e = errors[(first + row) * outputs + unit] if unit < outputs else errors.dtype.type(0)
                     own[place + row * stride + unit] = e
             block_sync()
-            forward(memory, own, plan, 0, span, np.uint64(0), own, worker)  # no sums are shared
-            backward(memory, own, plan, 0, span, own, worker)
+            forward(weights, own, plan, 0, span, np.uint64(0), own, worker)  # no sums are shared
+            backward(weights, own, plan, 0, span, own, worker)
             for row in range(worker[4], span[1], teams):
                 for column in range(worker[2], inputs, worker[3]):
                     out[(first + row) * inputs + column] = own[below + row * in_stride + column]
