@@ -129,6 +129,19 @@ class Engine:
         MemoryError
             If the parameters do not fit.
         """
+        self.take_rows(X, targets, sample_weight, augmentation, index)
+        check_fits(self._parameters.memory_size * self.dtype.itemsize, "the parameters")
+        self._memory = cuda.to_device(np.zeros(self._parameters.memory_size, self.dtype))
+
+    def take_rows(
+        self,
+        X: np.ndarray | sparse.csr_array | DeviceRows,
+        targets: np.ndarray,
+        sample_weight: np.ndarray | None = None,
+        augmentation: Augmentation = NO_AUGMENTATION,
+        index: np.ndarray | None = None,
+    ) -> None:
+        """Do what `load` does, but for the memory of the parameters."""
         if augmentation.function is not None:
             raise ValueError("augment: a function of your own is not compiled for device='cuda': take device='cpu'.")
         X = X if index is None else X[index]
@@ -136,11 +149,9 @@ class Engine:
         self._weights, self._columns = sample_weight, targets.shape[1]
         self._host, self._data, self._stream = HostRows(X, targets, sample_weight), None, None
         self._layout, self._validated = None, (None, None)
-        layout = encode(self.network, program_of(self.network, "adagrad"), 1)
-        check_fits(layout.memory_size * self.dtype.itemsize, "the parameters")
-        self._memory = cuda.to_device(np.zeros(layout.memory_size, self.dtype))
-        self._parameters = layout  # parameters lie at the same places for any number of rows
-        self._size = int(layout.plan[PARAMETERS])
+        # parameters lie at the same places for any number of rows
+        self._parameters = encode(self.network, program_of(self.network, "adagrad"), 1)
+        self._size = int(self._parameters.plan[PARAMETERS])
 
     def set_parameters(self, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
         """Copy weights (inputs, outputs) and biases (outputs,) of all layers in."""

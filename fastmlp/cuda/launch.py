@@ -13,7 +13,7 @@ KINDS = ("shared", "block", "grid", "large")  # of the kernels that train
 THREADS = 8 if SIMULATED else 256  # of a block
 # Multiply-adds of a step's forward pass, up to which a block alone is faster than a grid, whose threads wait longer for
 # each other.
-WORK_OF_A_BLOCK = 1 << 18
+WORK_OF_A_BLOCK = 1 << 16
 # Multiply-adds of a step's forward pass, from which on blocks share tiles of products: that saves most of the reads,
 # but there are waits between layers. An estimate, not measured.
 WORK_OF_TILES = 1 << 25

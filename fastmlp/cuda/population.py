@@ -58,7 +58,11 @@ class Population:
         """Return a population of engines for blocks that were loaded with the same rows, which the first one has."""
         population = object.__new__(cls)
         population.dtype, population.engines = engines[0].dtype, list(engines)
-        population._memory = population._joined("_memory")
+        before = [engine._memory for engine in engines]
+        sizes = [array.size for array in before]
+        population._share(cuda.device_array(sum(sizes), population.dtype), sizes)
+        for engine, array in zip(engines, before, strict=True):
+            engine._memory.copy_to_device(array)
         return population
 
     @explain
@@ -70,19 +74,16 @@ class Population:
     ) -> None:
         """Take the rows to train on, as `Engine.load` does; targets: of each network."""
         for engine, own in zip(self.engines, targets, strict=True):
-            engine.load(X, own, sample_weight)
-        self._memory = self._joined("_memory")
+            engine.take_rows(X, own, sample_weight)
+        sizes = [engine._parameters.memory_size for engine in self.engines]
+        check_fits(sum(sizes) * self.dtype.itemsize, f"the parameters of {len(sizes):,} networks")
+        self._share(cuda.to_device(np.zeros(sum(sizes), self.dtype)), sizes)
 
-    def _joined(self, name):
-        """Put the arrays of this name of all engines into one, of which each engine has a part; return it."""
-        arrays = [getattr(engine, name) for engine in self.engines]
-        joined, place = cuda.device_array(sum(array.size for array in arrays), arrays[0].dtype), 0
-        for engine, array in zip(self.engines, arrays, strict=True):
-            own = joined[place : place + array.size]
-            own.copy_to_device(array)
-            setattr(engine, name, own)
-            place += array.size
-        return joined
+    def _share(self, memory, sizes):
+        """Give each engine its own part of a memory."""
+        self._memory = memory
+        for engine, first, size in zip(self.engines, _starts(sizes).tolist(), sizes, strict=True):
+            engine._memory = memory[first : first + size]
 
     def run_epoch(
         self, orders: Sequence[np.ndarray], batch_sizes: Sequence[int], alphas: Sequence[float], updates: Sequence
