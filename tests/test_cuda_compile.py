@@ -49,12 +49,15 @@ def test_kernels_assemble(kernel, dtype, architecture, records):
         assert record["registers"] <= 255
         # 128 threads to a block: with 255 registers each, two blocks are on a multiprocessor at once
         assert record["spills"] <= (128 if dtype == "float64" else 0), record
-        assert record["shared"] <= 8192, record  # what `compiler.STATIC_SHARED_MEMORY` sets aside
+        # what `compiler.STATIC_SHARED_MEMORY` sets aside beside parameters; in a grid, what any block may have
+        assert record["shared"] <= (40 << 10 if kernel == "train grid" else 8192), record
         if kernel.startswith(("train", "predict", "input_gradient")):
             assert record["loads"] >= 8, "products load four numbers at once"
         if kernel == "train shared":
             assert record["shared loads"] >= 8, "and those of the weights come from shared memory"
-        if "train" not in kernel:
+        if kernel.startswith(("predict", "input_gradient")):
+            assert record["local"] <= 4, "but for what a layer returns, which is compiled apart"
+        elif "train" not in kernel:
             assert record["local"] == 0, "all that a thread has is in registers"
 
 
