@@ -315,8 +315,8 @@ class Engine:
         """Take at least one epoch, in the orders of a `Shuffle`, and `most` at most; return the loss of each.
 
         Where they are short, one launch takes several: if the `update` is the same for all their steps, all rows are on
-        the GPU, and the generator of the shuffle can be had. Those after the epoch at which the training ends, as
-        `stopping` says, or a parameter is not finite, are taken back: all are, and some again.
+        the GPU, and the generator of the shuffle can be had. If the training ends before the last of them, as
+        `stopping` says, or a parameter is not finite then, all are taken back, and fewer are taken again.
         """
         self._prepare(batch_size, update.name, program_of(self.network, update.name))
         epochs, generator = 1, None
@@ -344,20 +344,19 @@ class Engine:
             sums = self._run(orders, how[0], *self._epoch(orders, *how, epochs))
             return [float(total) / self._n_rows for total in sums]
 
-        start = time.perf_counter()
-        try:
-            losses = run(epochs)
-        except BaseException:
+        while True:
+            start = time.perf_counter()
+            try:
+                losses = run(epochs)
+                self._seconds = (time.perf_counter() - start) / epochs
+                wanted = epochs_until_stop(losses, stopping) if self.is_finite() else max(1, epochs // 2)
+            except BaseException:
+                go_back()
+                raise
+            if wanted == epochs:
+                return losses
             go_back()
-            raise
-        self._seconds = (time.perf_counter() - start) / epochs
-        n_before_stop = epochs_until_stop(losses, stopping)
-        if not self.is_finite():
-            n_before_stop, self._seconds = 1, np.inf  # from here on one by one
-        if n_before_stop < epochs:
-            go_back()
-            losses = run(n_before_stop)
-        return losses
+            epochs = wanted
 
     def _epoch(self, order, batch_size, alpha, update, n_epochs=1):
         """Return the head of the `numbers` of epochs whose orders are one after another, and the records of steps."""
