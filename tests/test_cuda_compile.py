@@ -104,3 +104,23 @@ def test_compiled_kernels_are_kept_for_the_next_process(tmp_path):
     outputs = [run_python("-c", LOAD_AND_SAVE, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2)]
     for output, found in zip(outputs, ("False False", "True [(9, 0)]"), strict=True):
         assert [line.split(" ", 2)[2] for line in output.splitlines()] == [found] * 4
+
+
+ALLOW = """
+from types import SimpleNamespace
+from fastmlp.cuda import compiler
+
+class Function:
+    handle, device = 1, SimpleNamespace(id=0)
+
+one, other = Function(), Function()
+library = lambda function: SimpleNamespace(get_cufunc=lambda: function)
+compiler._compiled = lambda function, arguments: SimpleNamespace(_codelibrary=library(function))
+compiler.driver = SimpleNamespace(cuKernelSetAttribute=lambda attribute, size, *rest: print(size))
+for function, size in ((one, 100), (one, 200), (one, 150), (other, 150)):
+    compiler.allow_shared_memory(function, size)
+"""
+
+
+def test_a_kernel_is_not_allowed_less_for_a_smaller_network():
+    assert run_python("-c", ALLOW).split() == ["100", "200", "150"]

@@ -237,11 +237,15 @@ else:
         """Return how many bytes of dynamic shared memory a block may have, beside some that kernels have anyway."""
         return cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN - STATIC_SHARED_MEMORY
 
+    _allowed: dict = {}  # bytes of each compiled kernel: another network may need less, and this one all of it again
+
     def allow_shared_memory(function: Callable, size: int, *arguments: object) -> None:
         """Let the blocks of a kernel have so many bytes of dynamic shared memory, beyond the 48 KiB that all may."""
         compiled = _compiled(function, arguments)._codelibrary.get_cufunc()
-        attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        driver.cuKernelSetAttribute(attribute, size, compiled.handle, compiled.device.id)
+        if size > _allowed.get(compiled, 0):
+            attribute = binding.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            driver.cuKernelSetAttribute(attribute, size, compiled.handle, compiled.device.id)
+            _allowed[compiled] = size
 
     I32, F32 = ir.IntType(32), ir.FloatType()
 
