@@ -11,7 +11,7 @@ from fastmlp.cuda.launch import THREADS, check_precision, kind_of, shape_of, til
 from fastmlp.cuda.layout import COLUMNS, DECOUPLED, MOST_ROWS, N_SLOTS, ORDERED, PARAMETERS, SEED, UPDATE, WEIGHTED
 from fastmlp.cuda.memory import check_fits, explain, usable_memory
 from fastmlp.cuda.predict import mean_loss, parts_of, run_in_parts, run_predict
-from fastmlp.cuda.program import ONLY_GRADIENT, Program, program_of
+from fastmlp.cuda.program import ONLY_GRADIENT, program_of
 from fastmlp.cuda.rows import DeviceRows
 from fastmlp.cuda.step import (
     ACTIVATED,
@@ -129,18 +129,11 @@ class Engine:
         MemoryError
             If the parameters do not fit.
         """
-        self.take_rows(X, targets, sample_weight, augmentation, index)
+        self._take_rows(X, targets, sample_weight, augmentation, index)
         check_fits(self._parameters.memory_size * self.dtype.itemsize, "the parameters")
         self._memory = cuda.to_device(np.zeros(self._parameters.memory_size, self.dtype))
 
-    def take_rows(
-        self,
-        X: np.ndarray | sparse.csr_array | DeviceRows,
-        targets: np.ndarray,
-        sample_weight: np.ndarray | None = None,
-        augmentation: Augmentation = NO_AUGMENTATION,
-        index: np.ndarray | None = None,
-    ) -> None:
+    def _take_rows(self, X, targets, sample_weight, augmentation=NO_AUGMENTATION, index=None):
         """Do what `load` does, but for the memory of the parameters."""
         if augmentation.function is not None:
             raise ValueError("augment: a function of your own is not compiled for device='cuda': take device='cpu'.")
@@ -202,7 +195,7 @@ class Engine:
         elif self._data is None:
             self._stream = Stream(host, min(max(batch, MOST_BYTES), int(free // 2)))
 
-    def lay_out(self, batch_size: int, update: str | None, program: Program) -> bool:
+    def _lay_out(self, batch_size, update, program):
         """Make the layout for batches of so many rows, and tell it the update; return whether it is another one."""
         new = self._layout is None or self._program is not program or self._batch_size != batch_size
         if new:
@@ -214,13 +207,15 @@ class Engine:
         plan[COLUMNS], plan[SEED] = self._columns, self.seed
         plan[ORDERED], plan[WEIGHTED] = 1, self._weights is not None
         plan[UPDATE] = ONLY_GRADIENT if update is None else program.update_codes[update]
-        plan[N_SLOTS] = 0 if update is None else UPDATES[update].n_slots
+        if update is not None:
+            self._n_slots = UPDATES[update].n_slots
+        plan[N_SLOTS] = 0 if update is None else self._n_slots
         plan[DECOUPLED] = update is not None and UPDATES[update].decoupled
         return new
 
     def _prepare(self, batch_size, update, program):
         """Lay out batches of so many rows, place the rows, and choose the kernel."""
-        if self.lay_out(batch_size, update, program):
+        if self._lay_out(batch_size, update, program):
             layout, n_rows = self._layout, min(batch_size, MOST_ROWS)
             self._allocate(layout, batch_size)
             kind = self._kind or kind_of(layout, n_rows, self.dtype)
@@ -270,7 +265,7 @@ class Engine:
         for first in range(0, len(records), MOST_STEPS):
             yield records[first : first + MOST_STEPS], *self._data, order
 
-    def _run(self, order, batch_size, head, records):
+    def _run(self, order, head, records):
         """Take all steps, and return the sum of the losses of each epoch."""
         shape, plan, chunks = self._shape, self._layout.plan, self._chunks(order, records)
         chunk = next(chunks)
@@ -306,7 +301,7 @@ class Engine:
         self._prepare(batch_size, update.name, program_of(self.network, update.name))
         head, records = self._epoch(order, batch_size, alpha, update)
         start = time.perf_counter()
-        sums = self._run(np.ascontiguousarray(order, np.int64), batch_size, head, records)
+        sums = self._run(np.ascontiguousarray(order, np.int64), head, records)
         self._runs, self._seconds = self._runs + 1, time.perf_counter() - start
         return float(sums[0]) / self._n_rows
 
@@ -341,7 +336,7 @@ class Engine:
 
         def run(epochs):
             orders = np.concatenate([shuffle.next().copy() for _ in range(epochs)])
-            sums = self._run(orders, how[0], *self._epoch(orders, *how, epochs))
+            sums = self._run(orders, *self._epoch(orders, *how, epochs))
             return [float(total) / self._n_rows for total in sums]
 
         while True:
@@ -360,7 +355,6 @@ class Engine:
 
     def _epoch(self, order, batch_size, alpha, update, n_epochs=1):
         """Return the head of the `numbers` of epochs whose orders are one after another, and the records of steps."""
-        self._n_slots = UPDATES[update.name].n_slots
         head = np.zeros(STEPS)
         head[LOSS_PARAMETER], head[L1_RATIO] = self.network.loss_parameter, update.l1_ratio
         head[MAX_NORM], head[JITTER] = update.max_norm, self._augmentation.jitter
@@ -378,7 +372,7 @@ class Engine:
         head[LOSS_PARAMETER] = self.network.loss_parameter
         order = np.arange(self._n_rows)
         records = self._numbers(order, self._n_rows, 1, 0.0, alpha)
-        loss = float(self._run(order, self._n_rows, head, records)[0]) / self._n_rows
+        loss = float(self._run(order, head, records)[0]) / self._n_rows
         return loss, flatten(*self._read(3)).astype(np.float64)
 
     @explain

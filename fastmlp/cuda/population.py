@@ -25,7 +25,6 @@ from fastmlp.cuda.step import (
     STEPS,
     make_train,
 )
-from fastmlp.formulas.updates import UPDATES
 from fastmlp.network import Network
 
 LAUNCH_STEPS = 256  # of each network, between which Ctrl-C is seen
@@ -74,7 +73,7 @@ class Population:
     ) -> None:
         """Take the rows to train on, as `Engine.load` does; targets: of each network."""
         for engine, own in zip(self.engines, targets, strict=True):
-            engine.take_rows(X, own, sample_weight)
+            engine._take_rows(X, own, sample_weight)
         sizes = [engine._parameters.memory_size for engine in self.engines]
         check_fits(sum(sizes) * self.dtype.itemsize, f"the parameters of {len(sizes):,} networks")
         self._share(cuda.to_device(np.zeros(sum(sizes), self.dtype)), sizes)
@@ -112,7 +111,7 @@ class Population:
         rows, targets, weights = engines[0]._data
         numbers, known = [], {}
         for engine, order, *rest in zip(engines, orders, batch_sizes, alphas, updates, strict=True):
-            engine.lay_out(rest[0], rest[2].name, program)
+            engine._lay_out(rest[0], rest[2].name, program)
             numbers.append(self._numbers(engine, order, rest, n_epochs, known))
             use_rows(engine._layout, rows)
         if layouts != [engine._layout for engine in engines]:
@@ -120,7 +119,7 @@ class Population:
             n_numbers = sum(int(engine._layout.rows_size) for engine in engines)
             check_fits(n_numbers * self.dtype.itemsize, f"batches of {len(engines):,} networks")
             self._rows = cuda.to_device(np.zeros(n_numbers, self.dtype))
-        self._train = make_train(program, self.dtype, self._shape.kind)
+        train = make_train(program, self.dtype, self._shape.kind)
         plans, each = [engine._layout.plan for engine in engines], THREADS + n_epochs
         places[:, PLAN] = places.size + _starts([plan.size for plan in plans])
         places[:, MEMORY_PLACE] = _starts([engine._memory.size for engine in engines])
@@ -143,8 +142,8 @@ class Population:
             results,
         )
         if self._shape.shared > 0:
-            allow_shared_memory(self._train, self._shape.shared, *arguments)
-        launch(self._train, len(engines), THREADS, *arguments, shared=self._shape.shared)
+            allow_shared_memory(train, self._shape.shared, *arguments)
+        launch(train, len(engines), THREADS, *arguments, shared=self._shape.shared)
         losses = results.copy_to_host().reshape(len(engines), each)[:, THREADS:]
         for engine, update, n_steps in zip(engines, updates, places[:, N_STEPS].tolist(), strict=True):
             engine.step = update.step + n_steps
@@ -154,13 +153,12 @@ class Population:
     def _numbers(self, engine, order, how, n_epochs, known):
         """Return the numbers of the steps of a network, of which those that are the same are made once."""
         batch_size, alpha, update = how
-        network, key = engine.network, None
+        network, key = engine.network, id(engine)
         if engine._weights is None and update.rates is None:
             key = (network.loss_parameter, network.scale_alpha, engine._augmentation, len(order), *how)
-        if key is None or key not in known:
+        if key not in known:
             head, records = engine._epoch(order, batch_size, alpha, update, n_epochs)
             known[key] = np.concatenate([head, records.ravel()])
-        engine._n_slots = UPDATES[update.name].n_slots
         return known[key]
 
     def _shape_of(self, batch_sizes):
