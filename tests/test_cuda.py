@@ -284,6 +284,26 @@ def test_prediction(n_rows, loss, csr, monkeypatch):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.skipif(not SIMULATED, reason="a GPU does not warn")
+def test_prediction_does_not_warn_of_what_memory_held_before(monkeypatch):
+    device_array = predict.cuda.device_array
+
+    def spoilt(*arguments):
+        array = device_array(*arguments)
+        if array.size > 0:
+            array.copy_to_device(np.full(array.shape, np.inf))
+        return array
+
+    monkeypatch.setattr(predict.cuda, "device_array", spoilt)
+    network = make_network((4, 5, 3, 6), "squared_error", "gelu")
+    X, _, _, parameters = make_problem(network, 1)
+    expected = reference.forward(network, *parameters, X)
+    np.testing.assert_allclose(predict.forward(network, *parameters, X), expected, rtol=1e-9)
+    errors = np.ones((1, 6))
+    expected = reference.input_gradient(network, *parameters, X, errors)
+    np.testing.assert_allclose(predict.input_gradient(network, *parameters, X, errors), expected, rtol=1e-9)
+
+
 def test_csr_rows_with_repeated_and_no_entries():
     network = make_network((4, 3, 2))
     _, _, _, parameters = make_problem(network, 3)

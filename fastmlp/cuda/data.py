@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from fastmlp.activation import Activation
-from fastmlp.cuda.compiler import cuda
+from fastmlp.cuda.compiler import SIMULATED, cuda
 from fastmlp.cuda.layout import ACTIVATION, AVERAGED, LOSS, SPARSE, Layout
 from fastmlp.cuda.program import Program
 from fastmlp.cuda.rows import DeviceRows
@@ -96,6 +96,14 @@ def bytes_of_rows(X: np.ndarray | sparse.csr_array | DeviceRows) -> np.ndarray |
 def use_rows(layout: Layout, rows: Uploaded) -> None:
     """Tell kernels how rows lie."""
     layout.plan[SPARSE] = rows.first_column
+
+
+def rows_array(size: int, dtype: np.dtype) -> object:
+    """Return so many numbers on the GPU for rows of a block, of which some may only fill up a tile of four.
+
+    What those hold changes no result; but Python, in the simulator, would warn of it.
+    """
+    return cuda.to_device(np.zeros(size, dtype)) if SIMULATED else cuda.device_array(size, dtype)
 
 
 def empty_array(dtype: np.dtype) -> object:

@@ -7,7 +7,16 @@ import numpy as np
 from scipy import sparse
 
 from fastmlp.cuda.compiler import SIMULATED, cuda, launch
-from fastmlp.cuda.data import Uploaded, bytes_of_rows, check_activations, empty_array, encode, upload, use_rows
+from fastmlp.cuda.data import (
+    Uploaded,
+    bytes_of_rows,
+    check_activations,
+    empty_array,
+    encode,
+    rows_array,
+    upload,
+    use_rows,
+)
 from fastmlp.cuda.launch import THREADS
 from fastmlp.cuda.layout import GROUP_ROWS, ROW_TILE, WIDE
 from fastmlp.cuda.memory import check_fits, explain, usable_memory
@@ -40,7 +49,7 @@ def run_predict(
     layout, blocks = _layout(network, program), _blocks(n_rows)
     use_rows(layout, rows)
     columns = _columns(network, what)
-    own, order = cuda.device_array(blocks * layout.rows_size, dtype), empty_array(np.int64)
+    own, order = rows_array(blocks * layout.rows_size, dtype), empty_array(np.int64)
     there = cuda.device_array(n_rows * columns, dtype) if out is None else out
     arguments = (there, memory, own, cuda.to_device(layout.plan), rows.values, rows.entries, order, n_rows, what)
     launch(make_predict(program, np.dtype(dtype)), blocks, THREADS, *arguments)
@@ -155,7 +164,7 @@ def input_gradient(
         use_rows(layout, rows)
         blocks = _blocks(n_rows)
         out = cuda.device_array(n_rows * network.widths[0], X.dtype)
-        own = cuda.device_array(blocks * layout.rows_size, X.dtype)
+        own = rows_array(blocks * layout.rows_size, X.dtype)
         errors_of_part = cuda.to_device(np.ascontiguousarray(errors[first:last], X.dtype).reshape(-1))
         plan = cuda.to_device(layout.plan)
         arguments = (out, memory, own, plan, rows.values, rows.entries, order, errors_of_part, n_rows)
