@@ -1,5 +1,7 @@
 """Formulas: values against SciPy, derivatives against finite differences, the same for scalars and for registers."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.special
@@ -113,6 +115,26 @@ def test_fast_root_at_the_ends(dtype):
     assert 0 <= zero <= 1.1 * np.sqrt(limits.tiny)  # what Adam adds to it is larger by far
     assert infinite >= 0.9 * np.sqrt(limits.max)
     assert np.isnan(nan)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["relu", "leaky_relu"])
+def test_no_masked_store_of_what_is_replaced(name, dtype):
+    """A choice between a number and what lies in its place: LLVM made a slow store of it that skips some lanes."""
+    value = ACTIVATIONS[name].value
+
+    @kernel
+    def replace(x):
+        for i in range(0, x.size, width(x)):
+            store(x, i, value(load(x, i)))
+
+    @elementary.formula
+    def call(x):
+        replace(x)
+
+    call(np.ones(64, dtype))
+    (text,) = replace.inspect_asm().values()
+    assert not re.search(r"maskmov|mov.*\{%k", text)
 
 
 def _second(both):
