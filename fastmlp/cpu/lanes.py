@@ -222,6 +222,22 @@ def store(context, array, index, value):
     return types.void(array, types.intp, value), codegen
 
 
+@intrinsic
+def prefetch(context, array, index):
+    """Ask for the line of the cache that holds array[index], which is about to be read."""
+
+    def codegen(ctx, builder, sig, args):
+        pointer = element_pointer(ctx, builder, sig.args[0], args[0], args[1])
+        kinds = [pointer.type, INT32, INT32, INT32]
+        function = builder.module.globals.get("llvm.prefetch.p0")
+        if function is None:
+            function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0")
+        builder.call(function, [pointer, INT32(0), INT32(3), INT32(1)])
+        return ctx.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
 def _first_lanes(builder, lanes, count):
     """Return the LLVM mask of the lanes with an index below `count`."""
     vector = ir.VectorType(INT32, lanes.width)

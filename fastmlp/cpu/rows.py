@@ -8,7 +8,7 @@ from numba import types
 from numba.extending import overload
 
 from fastmlp.cpu.compile import OPTIONS, inlined, kernel
-from fastmlp.cpu.lanes import load, load_first, store, width
+from fastmlp.cpu.lanes import load, load_first, prefetch, store, width
 from fastmlp.cpu.layout import (
     ACTIVATION,
     BACKWARD,
@@ -42,17 +42,40 @@ from fastmlp.formulas.random import random_bits
 
 @inlined
 def gather(memory, block, row_stride, rows, order, first_row, last_row):
-    """memory: [panels][rows][lanes] at `block` <- rows[order[first_row : last_row]]."""
+    """memory: [panels][rows][lanes] at `block` <- rows[order[first_row : last_row]].
+
+    Four rows at once: whole lines of the cache are written, few pages are open at a time, and the next four rows are
+    on their way from the memory.
+    """
     lanes = width(memory)
     columns = rows.shape[1]
     whole = columns // lanes * lanes
-    for row in range(first_row, last_row):
-        source, target = order[row] * columns, block + row * lanes
+    fours = first_row + (last_row - first_row) // 4 * 4
+    for row in range(first_row, fours, 4):
+        target, following = block + row * lanes, min(row + 4, last_row - 4)
+        first, second = order[row] * columns, order[row + 1] * columns
+        third, fourth = order[row + 2] * columns, order[row + 3] * columns
+        next_first, next_second = order[following] * columns, order[following + 1] * columns
+        next_third, next_fourth = order[following + 2] * columns, order[following + 3] * columns
         for column in range(0, whole, lanes):
-            store(memory, target, load(rows, source + column))
+            prefetch(rows, next_first + column)
+            prefetch(rows, next_second + column)
+            prefetch(rows, next_third + column)
+            prefetch(rows, next_fourth + column)
+            store(memory, target, load(rows, first + column))
+            store(memory, target + lanes, load(rows, second + column))
+            store(memory, target + 2 * lanes, load(rows, third + column))
+            store(memory, target + 3 * lanes, load(rows, fourth + column))
             target += row_stride
-        if whole < columns:
-            store(memory, target, load_first(rows, source + whole, columns - whole))
+    for row in range(fours, last_row):
+        for column in range(0, whole, lanes):
+            target = block + column // lanes * row_stride + row * lanes
+            store(memory, target, load(rows, order[row] * columns + column))
+    if whole < columns:
+        target = block + whole // lanes * row_stride
+        for row in range(first_row, last_row):
+            last = load_first(rows, order[row] * columns + whole, columns - whole)
+            store(memory, target + row * lanes, last)
 
 
 @kernel
