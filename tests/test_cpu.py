@@ -23,6 +23,7 @@ from fastmlp.cpu import engine as cpu_engine
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, lanes_of
+from fastmlp.cpu.parameters import TILES_AT_ONCE
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.formulas import updates
@@ -74,6 +75,13 @@ def assert_same_bits_in_teams(monkeypatch, network, problem, dtype, batches, rep
 @pytest.mark.parametrize("width", range(1, 2 * TILE + 2))
 def test_widths_from_one_to_two_tiles_and_one(width):
     assert_same_training(make_network((width, 3, width, 2), "log_loss"), 9, batch=9)
+
+
+@pytest.mark.parametrize("batch", [1, 70, 600])
+def test_more_tiles_than_are_taken_at_once(batch):
+    """A layer's tiles go from gradient to update some at a time; also those of the backward pass's transposed copy."""
+    inputs = TILES_AT_ONCE * ROWS
+    assert_same_training(make_network((2 * inputs + 1, inputs + 1, 3), "log_loss"), min(batch + 1, 601), batch=batch)
 
 
 @pytest.mark.parametrize("n_rows", range(1, 2 * ROWS + 2))
@@ -331,7 +339,12 @@ def test_gradient_against_finite_differences(width, activation, loss):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("widths", "n_rows", "batch", "chunks"),
-    [((9, 40, 17, 3), 203, 50, 1), ((9, 40, 17, 3), 203, 100, 2), ((20, 70, 1), 1300, 1300, 2)],
+    [
+        ((9, 40, 17, 3), 203, 50, 1),
+        ((9, 40, 17, 3), 203, 100, 2),
+        ((20, 70, 1), 1300, 1300, 2),
+        ((300, 150, 3), 60, 30, 1),
+    ],
 )
 def test_same_bits_for_any_number_of_threads(widths, n_rows, batch, chunks, dtype, csr, monkeypatch):
     network = make_network(widths)

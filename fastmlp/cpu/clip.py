@@ -4,7 +4,7 @@ import math
 
 from fastmlp.cpu.compile import ZERO, kernel
 from fastmlp.cpu.layout import TILES
-from fastmlp.cpu.parameters import DECOUPLED, NORM, update_tiles
+from fastmlp.cpu.parameters import DECOUPLED, NORM, UPDATE_ONLY, take_tiles
 from fastmlp.cpu.step import GRADIENT_NORM, MAX_NORM, PENALTIES, UPDATE, barrier, ordered_sum
 
 
@@ -19,7 +19,7 @@ def clipped_scale(program, memory, numbers, plan, control, penalty, sums, worker
     first = PENALTIES + plan[TILES]
     norms = numbers[first : first + plan[TILES]]
     update = (ZERO + NORM, (alpha, penalty[1], penalty[2]))
-    update_tiles(program, memory, norms, plan, update, sums, worker, ZERO)
+    take_tiles(program, memory, norms, plan, ZERO, UPDATE_ONLY, update, sums, worker, ZERO)
     barrier(control, worker[1])
     norm = math.sqrt(ordered_sum(norms, ZERO, norms.size))
     if worker[0] == 0:

@@ -7,7 +7,7 @@ registers; then the penalty is added and the optimizer's update applied.
 from numba import types
 from numba.extending import overload
 
-from fastmlp.cpu.compile import OPTIONS, inlined, kernel
+from fastmlp.cpu.compile import OPTIONS, ZERO, inlined, kernel
 from fastmlp.cpu.elementwise import by_code
 from fastmlp.cpu.lanes import horizontal_sum, load, repeat, store, width
 from fastmlp.cpu.layout import (
@@ -41,7 +41,9 @@ from fastmlp.formulas.elementary import maximum
 from fastmlp.formulas.penalties import soft_threshold
 from fastmlp.formulas.updates import UPDATES, sgd_absorb
 
-TILES_AT_ONCE = 8  # that one call updates: a call takes as long as some registers, and the weights stay in the cache
+# So many tiles go from gradient to update before the next: their numbers stay in the cache, and a call, which takes as
+# long as some registers, is worth it.
+TILES_AT_ONCE = 128 // ROWS
 
 
 @inlined
@@ -230,45 +232,50 @@ def tiles_of_part(cost, row_tiles, panels, part):
 
 
 @kernel
-def dense_layer_gradient(memory, plan, layer, rows, block, part):
-    """Add a block's rows to the gradient of the tiles of a layer that fall to a part of all tiles.
-
-    block: (whether it is the batch's first, whether the gradient is complete after it, first and last chunk of rows).
-    part: (first cost, last cost), counted tile by tile, panel group by panel group.
-    """
+def add_tile_gradients(memory, plan, layer, panels, tiles, rows, block):
+    """Add a block's rows to the gradient of tiles[0] to tiles[1] of panels[0] to panels[1]; block: as below."""
     lanes = width(memory)
     row_stride, stride = plan[ROW_STRIDE], plan[layer + WEIGHT_STRIDE]
-    row_tiles = parts_of(plan[layer + INPUTS], ROWS)
-    cost, all_panels = plan[layer + COST_BEFORE], plan[layer + OUT_PANELS]
-    groups = parts_of(all_panels, PANELS)
-    for group in range(groups):
-        panel, next_panel = edge(all_panels, groups, group), edge(all_panels, groups, group + 1)
-        panels = next_panel - panel
-        first, last = tiles_of_part(cost, row_tiles, panels, part)
-        for chunk in range(block[2], block[3]):
-            low, high = chunk_edge(rows, plan[CHUNKS], chunk), chunk_edge(rows, plan[CHUNKS], chunk + 1)
-            pieces = max(1, parts_of(high - low, ROW_BLOCK))  # a chunk without rows has a gradient too, of zeros
-            for piece in range(pieces):
-                first_row = low + edge(high - low, pieces, piece)
-                last_row = low + edge(high - low, pieces, piece + 1)
-                begins = block[0] and piece == 0
-                for row in range(first * ROWS, last * ROWS, ROWS):
-                    gradient = plan[layer + WEIGHT] + panel * stride + row * lanes + plan[GRADIENT + chunk]
-                    args = (
-                        memory,
-                        gradient,
-                        stride,
-                        plan[ZEROS] if begins else gradient,
-                        0 if begins else stride,
-                        plan[layer + INPUT] + row // lanes * row_stride + first_row * lanes + row % lanes,
-                        plan[layer + ERROR] + panel * row_stride + first_row * lanes,
-                        row_stride,
-                        last_row - first_row,
-                    )
-                    gradient_tile(panels, args)
-        if first == 0 and last > 0:
-            add_bias_gradients(memory, plan, layer, (panel, next_panel), rows, block[2:], block[0])
-        cost += panels * row_tiles
+    for chunk in range(block[2], block[3]):
+        low, high = chunk_edge(rows, plan[CHUNKS], chunk), chunk_edge(rows, plan[CHUNKS], chunk + 1)
+        pieces = max(1, parts_of(high - low, ROW_BLOCK))  # a chunk without rows has a gradient too, of zeros
+        for piece in range(pieces):
+            first_row = low + edge(high - low, pieces, piece)
+            last_row = low + edge(high - low, pieces, piece + 1)
+            begins = block[0] and piece == 0
+            for row in range(tiles[0] * ROWS, tiles[1] * ROWS, ROWS):
+                gradient = plan[layer + WEIGHT] + panels[0] * stride + row * lanes + plan[GRADIENT + chunk]
+                args = (
+                    memory,
+                    gradient,
+                    stride,
+                    plan[ZEROS] if begins else gradient,
+                    0 if begins else stride,
+                    plan[layer + INPUT] + row // lanes * row_stride + first_row * lanes + row % lanes,
+                    plan[layer + ERROR] + panels[0] * row_stride + first_row * lanes,
+                    row_stride,
+                    last_row - first_row,
+                )
+                gradient_tile(panels[1] - panels[0], args)
+
+
+@kernel
+def update_tiles(program, memory, penalties, plan, layer, panels, tiles, slot, update, scale, constants):
+    """Update tiles[0] to tiles[1] of panels[0] to panels[1], whose gradients are complete, and their transposed copies.
+
+    slot: where the penalty of tile 0 belongs.
+    """
+    lanes, stride = width(memory), plan[layer + WEIGHT_STRIDE]
+    row, end = tiles[0] * ROWS, min(plan[layer + INPUTS], tiles[1] * ROWS)
+    weight = plan[layer + WEIGHT] + panels[0] * stride + row * lanes
+    blocks = (panels[1] - panels[0], ROWS * lanes, stride, (end - row) * lanes, slot + tiles[0])
+    program.update_parameters(update[0], memory, penalties, weight, blocks, plan, update[1], scale, constants)
+    if plan[layer + TRANSPOSED] > 0 and 0 < update[0] < NORM:
+        for i in range(row, end, ROWS):
+            column = plan[layer + TRANSPOSED] + i // lanes * plan[layer + TRANSPOSED_STRIDE] + i % lanes
+            for panel in range(panels[0], panels[1]):
+                place = weight + (panel - panels[0]) * stride + (i - row) * lanes
+                store_transposed(memory, column + panel * lanes * lanes, place)
 
 
 @inlined
@@ -335,50 +342,43 @@ def part_of(plan, unit):
     return edge(plan[COST], count, index), edge(plan[COST], count, index + 1)
 
 
-@inlined
-def add_gradients(program, memory, penalties, plan, X, order, rows, block, update, sums, unit):
-    """Add a block's rows to the gradients of a unit of all tiles; a sparse first layer is updated as well.
-
-    block: as for `dense_layer_gradient`; update: (code, penalty); sums: (1 / sum of the batch's weights, constants of
-    the step).
-    """
-    part = part_of(plan, unit)
-    for index in range(plan[N_LAYERS]):
-        layer = record_of(index)
-        if index == 0:
-            first_layer_gradient(program, memory, penalties, plan, layer, X, order, rows, block, update, sums, part)
-        if index >= plan[FIRST_DENSE]:
-            dense_layer_gradient(memory, plan, layer, rows, block, part)
+UPDATE_ONLY = (False, True, ZERO, ZERO)  # a block of which no rows are added
 
 
 @kernel
-def update_tiles(program, memory, penalties, plan, update, sums, unit, first_layer):
-    """Update a unit of all tiles from a layer on, whose gradients are complete, and their transposed copies."""
-    lanes, part = width(memory), part_of(plan, unit)
+def take_tiles(program, memory, penalties, plan, rows, block, update, sums, unit, first_layer):
+    """Take a unit of all tiles of the layers from one on from gradient to update.
+
+    block: (whether it is the batch's first, whether the gradients are complete after it and the update follows, first
+    and last chunk of its rows that are added, the same if none is). update: (code, penalty); sums: (1 / sum of the
+    batch's weights, constants of the step).
+    """
+    part = part_of(plan, unit)
     for index in range(first_layer, plan[N_LAYERS]):
         layer = record_of(index)
-        row_tiles, stride = parts_of(plan[layer + INPUTS], ROWS), plan[layer + WEIGHT_STRIDE]
-        cost, tile, all_panels = plan[layer + COST_BEFORE], plan[layer + TILES_BEFORE], plan[layer + OUT_PANELS]
+        row_tiles, all_panels = parts_of(plan[layer + INPUTS], ROWS), plan[layer + OUT_PANELS]
+        cost, slot = plan[layer + COST_BEFORE], plan[layer + TILES_BEFORE]
         groups = parts_of(all_panels, PANELS)
         for group in range(groups):
-            panel, next_panel = edge(all_panels, groups, group), edge(all_panels, groups, group + 1)
-            panels = next_panel - panel
-            first, last = tiles_of_part(cost, row_tiles, panels, part)
-            for row_tile in range(first, last, TILES_AT_ONCE):
-                row, end = row_tile * ROWS, min(plan[layer + INPUTS], min(last, row_tile + TILES_AT_ONCE) * ROWS)
-                weight = plan[layer + WEIGHT] + panel * stride + row * lanes
-                blocks = (panels, ROWS * lanes, stride, (end - row) * lanes, tile + row_tile)
-                program.update_parameters(
-                    update[0], memory, penalties, weight, blocks, plan, update[1], sums[0], sums[1]
-                )
-                if plan[layer + TRANSPOSED] > 0 and 0 < update[0] < NORM:
-                    for i in range(row, end, ROWS):
-                        column = plan[layer + TRANSPOSED] + i // lanes * plan[layer + TRANSPOSED_STRIDE] + i % lanes
-                        for p in range(panels):
-                            place = weight + p * stride + (i - row) * lanes
-                            store_transposed(memory, column + (panel + p) * lanes * lanes, place)
+            panels = (edge(all_panels, groups, group), edge(all_panels, groups, group + 1))
+            first, last = tiles_of_part(cost, row_tiles, panels[1] - panels[0], part)
+            for tile in range(first, last, TILES_AT_ONCE):
+                tiles = (tile, min(last, tile + TILES_AT_ONCE))
+                add_tile_gradients(memory, plan, layer, panels, tiles, rows, block)
+                if block[1]:
+                    update_tiles(program, memory, penalties, plan, layer, panels, tiles, slot, update, *sums)
             if first == 0 and last > 0:
-                slot = tile + row_tiles
-                update_biases(program, memory, penalties, plan, layer, (panel, next_panel), slot, update, *sums)
-            cost += panels * row_tiles
-            tile += row_tiles + 1
+                add_bias_gradients(memory, plan, layer, panels, rows, block[2:], block[0])
+                if block[1]:
+                    update_biases(program, memory, penalties, plan, layer, panels, slot + row_tiles, update, *sums)
+            cost += (panels[1] - panels[0]) * row_tiles
+            slot += row_tiles + 1
+
+
+@inlined
+def take_all(program, memory, penalties, plan, X, order, rows, block, update, sums, unit):
+    """As `take_tiles`, of all layers; the first one may have CSR rows."""
+    if plan[FIRST_DENSE] > 0:
+        layer, part = record_of(0), part_of(plan, unit)
+        first_layer_gradient(program, memory, penalties, plan, layer, X, order, rows, block, update, sums, part)
+    take_tiles(program, memory, penalties, plan, rows, block, update, sums, unit, plan[FIRST_DENSE])

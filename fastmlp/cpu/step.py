@@ -18,8 +18,8 @@ from fastmlp.cpu.atomic import atomic_add, atomic_load, atomic_store, atomic_swa
 from fastmlp.cpu.compile import ZERO, inlined, kernel
 from fastmlp.cpu.dropout import key_of_step
 from fastmlp.cpu.finite import is_finite
-from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, FIRST, FIRST_DENSE, TILES, UNITS
-from fastmlp.cpu.parameters import add_gradients, chunk_edge, update_tiles
+from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, FIRST, TILES, UNITS
+from fastmlp.cpu.parameters import UPDATE_ONLY, chunk_edge, take_all, take_tiles
 from fastmlp.cpu.rows import train_rows
 from fastmlp.cpu.shuffle import shuffle
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
@@ -158,9 +158,7 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
         index = atomic_add(control, TICKET, 1) if taken else thread % units
         while index < units:
             unit = (index, units)
-            add_gradients(program, memory, penalties, plan, X, block_order, rows, block, update, sums, unit)
-            if block[1]:
-                update_tiles(program, memory, penalties, plan, update, sums, unit, plan[FIRST_DENSE])
+            take_all(program, memory, penalties, plan, X, block_order, rows, block, update, sums, unit)
             index = atomic_add(control, TICKET, 1) if taken else index + team
         more = start + rows < last
         if thread == 0 and more and atomic_load(control, HALT) != 0:
@@ -174,7 +172,7 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
         scale = program.clipped_scale(program, memory, numbers, plan, control, update[1], sums, worker)
         sums = (scale, sums[1])
     if later:
-        update_tiles(program, memory, penalties, plan, update, sums, worker, ZERO)
+        take_tiles(program, memory, penalties, plan, ZERO, UPDATE_ONLY, update, sums, worker, ZERO)
         barrier(control, team)
     if thread == 0:
         penalty = 0.5 * alpha * ordered_sum(penalties, ZERO, penalties.size)
