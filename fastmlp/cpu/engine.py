@@ -284,7 +284,7 @@ class Engine:
             rates = update.constants[0] if update.rates is None else update.rates[step:]
             self._run(len(order), batch_size, rates, own_parts[step:])
             step += -(-len(order) // batch_size)
-        return self._numbers[LOSS_SUM] / n_rows
+        return float(self._numbers[LOSS_SUM]) / n_rows
 
     def run_epochs(self, shuffle, batch_size: int, alpha: float, update, stopping, most: int) -> list[float]:
         """Take at least one epoch, in the orders of a `Shuffle`, and `most` at most; return the loss of each.
