@@ -55,6 +55,7 @@ def single(monkeypatch):
 
 def assert_same(model, expected):
     np.testing.assert_array_equal(model.loss_curve_, expected.loss_curve_)
+    assert {type(loss) for loss in model.loss_curve_ + expected.loss_curve_} == {float}
     for name in ("n_iter_", "t_", "best_loss_", "_no_improvement_count"):
         assert getattr(model, name) == getattr(expected, name)
     for one, other in zip(model.coefs_ + model.intercepts_, expected.coefs_ + expected.intercepts_, strict=True):
