@@ -18,11 +18,11 @@ from scipy import sparse
 from suite import measured
 
 from fastmlp import reference
-from fastmlp.cpu import compile
+from fastmlp.cpu import compile, layout
 from fastmlp.cpu import engine as cpu_engine
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward
-from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, lanes_of
+from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, UNITS, lanes_of
 from fastmlp.cpu.parameters import TILES_AT_ONCE
 from fastmlp.cpu.target import PANELS, ROWS
 from fastmlp.cpu.threads import resolve_threads
@@ -338,21 +338,27 @@ def test_gradient_against_finite_differences(width, activation, loss):
 @pytest.mark.parametrize("csr", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("widths", "n_rows", "batch", "chunks"),
+    ("widths", "n_rows", "batch", "chunks", "units"),
     [
-        ((9, 40, 17, 3), 203, 50, 1),
-        ((9, 40, 17, 3), 203, 100, 2),
-        ((20, 70, 1), 1300, 1300, 2),
-        ((300, 150, 3), 60, 30, 1),
+        ((9, 40, 17, 3), 203, 50, 1, 1),
+        ((9, 40, 17, 3), 203, 50, 1, 16),
+        ((9, 40, 17, 3), 203, 100, 2, 1),
+        ((9, 40, 17, 3), 203, 100, 2, 16),  # who is ready first takes units of the other chunk of rows
+        ((20, 70, 1), 1300, 1300, 2, 3),
+        ((300, 150, 3), 60, 30, 1, 16),
     ],
 )
-def test_same_bits_for_any_number_of_threads(widths, n_rows, batch, chunks, dtype, csr, monkeypatch):
+def test_same_bits_for_any_number_of_threads(widths, n_rows, batch, chunks, units, dtype, csr, monkeypatch):
+    if units > 1:
+        monkeypatch.setattr(layout, "MOST_UNITS", units)
+        monkeypatch.setattr(layout, "UNIT_PRODUCTS", 1)
     network = make_network(widths)
     problem = make_problem(network, n_rows, dtype)
     with Engine(network, np.dtype(dtype)) as engine:
         engine.load(problem[0], problem[1])
         engine._layout.set_batch(batch)
         assert engine._layout.plan[CHUNKS] == chunks
+        assert engine._layout.plan[UNITS] == units
     repeats = dict.fromkeys((2, 3, 5), 3)
     assert_same_bits_in_teams(monkeypatch, network, problem, dtype, 2, repeats, batch=batch, csr=csr, epochs=4)
 

@@ -3,7 +3,7 @@
 Every number is summed in the same order whatever the team, so the team may change with every job, unseen in the
 results.
 `control` is an int64 array: one line of the cache for the barrier, one for the job, one for the next unit
-of parameters, one for the epochs of a job, one for the state of each helper.
+of parameters of each chunk of rows, one for the epochs of a job, one for the state of each helper.
 `numbers` is a float64 array: sum of the losses, penalty, hyperparameters, losses of chunks of rows and more, then the
 losses of a block's rows, learning rates and own parts of a job's steps, the tiles' penalties, and the squares of their
 gradients.
@@ -28,11 +28,13 @@ from fastmlp.formulas.progress import compare_loss
 LINE = 8  # int64 numbers to a line of the cache
 BARRIER = 0
 FIRST_ROW, LAST_ROW, BATCH, UPDATE, STEP, TEAM, BASE, SEED = range(LINE, LINE + 8)  # the job
-TICKET = 2 * LINE  # the next unit of parameters
-EPOCHS, SHUFFLES = 3 * LINE, 3 * LINE + 1  # of a job that is whole epochs: how many at most, and whether they shuffle
+TICKET = 2 * LINE  # the next unit of parameters, of the first chunk of rows or of all; that of the other a line later
+READY = TICKET + 1  # the mark of the block whose rows of a chunk have their errors, where threads work apart
+PIECE = TICKET + LINE + 2  # the next piece of a block's rows
+EPOCHS, SHUFFLES = 4 * LINE, 4 * LINE + 1  # of a job that is whole epochs: how many at most, and whether they shuffle
 # Whether the job shall end with its present block of rows; which block that is, as its first row + 1, 0 for none.
-HALT, LAST_BLOCK = 3 * LINE + 2, 3 * LINE + 3
-HELPERS = 4 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
+HALT, LAST_BLOCK = 4 * LINE + 2, 4 * LINE + 3
+HELPERS = 5 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
 IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
 
 LOSS_SUM, ALPHA, HYPERPARAMETERS, CHUNK_LOSSES, LOSS_PARAMETER = 0, 1, 2, 6, 8
@@ -43,6 +45,7 @@ MAX_NORM, GRADIENT_NORM = 11, 12  # at 0 no norm is computed; the norm of the la
 ROW_LOSSES = 16
 RATES = ROW_LOSSES + BLOCK_ROWS
 MOST_BATCHES = 4096  # of a job
+MOST_BLOCKS = 1 << 32  # of a batch
 OWN_PARTS = RATES + MOST_BATCHES  # how much of a mixed row is its own
 PENALTIES = OWN_PARTS + MOST_BATCHES
 
@@ -68,20 +71,25 @@ else:
 
 
 @kernel
+def wait_for(control, place, least):
+    """Wait until control[place] is so large."""
+    spins = 0
+    while atomic_load(control, place) < least:
+        spins += 1
+        if spins < SPINS_BEFORE_YIELD:
+            pause()
+        else:
+            give_way()
+
+
+@kernel
 def barrier(control, team):
     """Wait until all of the team are here."""
     if team == 1:
         return
     base = control[BASE]  # before the last one arrives: then the leader may begin another job
     arrived = atomic_add(control, BARRIER, 1) + 1 - base
-    target = base + (arrived + team - 1) // team * team
-    spins = 0
-    while atomic_load(control, BARRIER) < target:
-        spins += 1
-        if spins < SPINS_BEFORE_YIELD:
-            pause()
-        else:
-            give_way()
+    wait_for(control, BARRIER, base + (arrived + team - 1) // team * team)
 
 
 @kernel
@@ -110,6 +118,8 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
 
     The leader adds the batch's loss to numbers[LOSS_SUM]. A batch without weight takes no step. Where sums are over two
     chunks of rows, a team of two works apart until both have the gradient of a chunk: less has to pass between them.
+    Not all threads may have as much of their cores. So where a step is long, who is ready first goes on with pieces of
+    the last quarter of the rows and with units of the parameters, or those of the other chunk.
     Returns whether it went to its end; a batch of several blocks may be told to stop before any parameter has changed.
     """
     first, last, step, learning_rate, own_part = batch
@@ -136,30 +146,45 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
     clipping = numbers[MAX_NORM] > 0.0
     later = apart or clipping  # whether no parameter may change before all gradients are complete
     mine = (thread, thread + 1) if apart else (0, chunks)
-    units = 1 if apart else team * plan[UNITS]
-    # where units are long, a thread takes the next when it is ready: not all may have as much of their cores
-    taken = units > team > 1
+    taken = team > 1 and plan[UNITS] > 1  # by who is ready
+    units, pieces = plan[UNITS] if apart else team * plan[UNITS], 2 * team
     for start in range(first, last, BLOCK_ROWS):
-        rows = min(BLOCK_ROWS, last - start)
+        rows, mark = min(BLOCK_ROWS, last - start), step * MOST_BLOCKS + start // BLOCK_ROWS + 1
         block_order = order[start : start + rows]
-        span = (chunk_edge(rows, team, thread), chunk_edge(rows, team, thread + 1))
+        divided = chunk_edge(rows, 4, 3) if taken and not apart else rows
+        span = (chunk_edge(divided, team, thread), chunk_edge(divided, team, thread + 1))
         orders, chance, parameter = (block_order, places), (start - first, key, thread), numbers[LOSS_PARAMETER]
-        train_rows(program, memory, row_losses, plan, X, targets, weights, orders, span, chance, changes, parameter)
-        if not apart:
-            if thread == 0:
-                atomic_store(control, TICKET, 0)
+        if apart or thread == 0:  # before another may take one
+            atomic_store(control, TICKET + mine[0] * LINE, 0)
+        while True:
+            train_rows(program, memory, row_losses, plan, X, targets, weights, orders, span, chance, changes, parameter)
+            piece = atomic_add(control, PIECE, 1) if divided < rows else pieces
+            if piece >= pieces:
+                break
+            low, high = chunk_edge(rows - divided, pieces, piece), chunk_edge(rows - divided, pieces, piece + 1)
+            span = (divided + low, divided + high)
+        if apart:
+            atomic_store(control, READY + thread * LINE, mark)
+        else:
             barrier(control, team)
+            if thread == 0:  # before another may take one, in the next block
+                atomic_store(control, PIECE, 0)
         for chunk in range(mine[0], mine[1]):
             if apart or thread == 0:
                 before = 0.0 if start == first else numbers[CHUNK_LOSSES + chunk]
                 low, high = chunk_edge(rows, chunks, chunk), chunk_edge(rows, chunks, chunk + 1)
                 numbers[CHUNK_LOSSES + chunk] = before + ordered_sum(row_losses, low, high)
-        block = (start == first, start + rows == last and not later, mine[0], mine[1])
-        index = atomic_add(control, TICKET, 1) if taken else thread % units
-        while index < units:
-            unit = (index, units)
-            take_all(program, memory, penalties, plan, X, block_order, rows, block, update, sums, unit)
-            index = atomic_add(control, TICKET, 1) if taken else index + team
+        for turn in range(2 if apart and taken else 1):
+            chunk = mine[0] if turn == 0 else 1 - thread
+            if turn == 1:
+                wait_for(control, READY + chunk * LINE, mark)
+            block = (start == first, start + rows == last and not later, chunk, chunk + mine[1] - mine[0])
+            ticket = TICKET + chunk * LINE
+            index = atomic_add(control, ticket, 1) if taken else thread % units
+            while index < units:
+                unit = (index, units)
+                take_all(program, memory, penalties, plan, X, block_order, rows, block, update, sums, unit)
+                index = atomic_add(control, ticket, 1) if taken else index + team
         more = start + rows < last
         if thread == 0 and more and atomic_load(control, HALT) != 0:
             # all have to end with the same one, and the leader may be in the next when another reads this
@@ -266,6 +291,7 @@ def work(program, memory, numbers, plan, control, X, targets, weights, order, ge
             team = muster(control, wanted)
             smallest = min(smallest, team)
             control[TEAM] = team
+            control[READY] = control[READY + LINE] = control[PIECE] = 0  # marks may be those of other steps
             control[BASE] = atomic_load(control, BARRIER)
             dismiss(control, wanted, GO)
         step, rate, halted = control[STEP], RATES, False
