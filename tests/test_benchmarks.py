@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
@@ -33,11 +34,12 @@ def test_peer_computes_the_same_losses(package, network):
         pytest.skip(f"{package}, of the extra bench, is not installed")
     peer = {"torch": "PyTorch", "jax": "JAX", "skorch": "skorch", "keras": "Keras"}[package]
     arguments = ("--quick", "--json", "--peer", peer, "--shape", network, "--only", "training", "--dtype", "float64")
-    (result,) = json.loads(run("benchmarks.peers", *arguments))["training"]  # it raises if a loss differs
+    (result,) = json.loads(run("benchmarks.peers", *arguments))["training"]
+    assert not result["left out"]
     assert any(name.startswith(peer) for name in result["seconds"])
 
 
-def test_a_peer_of_other_losses_is_refused():
+def test_a_peer_of_other_losses_is_left_out():
     from benchmarks import contestants, peers, shapes
 
     class Impostor(contestants.Estimator):
@@ -45,10 +47,22 @@ def test_a_peer_of_other_losses_is_refused():
             return [1.01 * loss for loss in super().train(epochs, shuffle)]
 
     problem = contestants.Problem(shapes.BY_NAME["8-16-1"], 64, "float64")
-    honest = {"scikit-learn": lambda problem: contestants.Estimator(problem, "scikit-learn")}
-    peers.prepared(problem, honest)
-    with pytest.raises(AssertionError, match="Impostor does not compute the losses of 8-16-1"):
-        peers.prepared(problem, honest | {"Impostor": lambda problem: Impostor(problem, "fastmlp")})
+    honest = {name: partial(contestants.Estimator, peer=name) for name in ("scikit-learn", "fastmlp")}
+    all_of_them = honest | {"Impostor": partial(Impostor, peer="fastmlp")}
+    ready, left_out = peers.prepared(problem, all_of_them)
+    assert list(ready) == list(honest)
+    assert len(left_out) == 1
+    assert left_out[0].startswith("Impostor computes losses of ")
+    with pytest.raises(AssertionError, match=r"fastmlp, 1 thread computes losses of .* for 8-16-1, scikit-learn "):
+        peers.prepared(problem, honest | {"fastmlp, 1 thread": partial(Impostor, peer="fastmlp")})
+
+    effort = peers.Effort(1, 0.001, 2)
+    one = peers.measure_training(problem, honest, effort)
+    other = peers.measure_training(problem, all_of_them, effort)
+    other["seconds"]["late"] = other["seconds"]["fastmlp"]  # who was left out of the first
+    text = peers.format_training([one, other], {"fastmlp": 1.0})
+    assert "late, ms" in text
+    assert "Impostor" not in text
 
 
 def test_sweep(tmp_path):
