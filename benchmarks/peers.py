@@ -362,8 +362,8 @@ What keeps fastmlp from it, on two cores of an Intel Xeon (2.3 GHz, AVX-512, 174
 - 1024-1024-1024-10: one thread comes to 85 % and more. Of 27 ms a batch with two, 2 to 6 wait for the slower core; the
   rest that is lost was not taken apart.
 On two cores of an AMD EPYC (AVX2, 93 GFLOP/s a core; products alone reach 95 % of it where their operands are cached):
-- 784-100-10: of 900 us a batch with one thread 750 are products, 61 the gather from the memory, 47 Adam, whose roots and
-  divisions take 11 cycles a register wherever it lies.
+- 784-100-10: of 900 us a batch with one thread 750 are products, 61 the gather from the memory, 47 Adam, whose roots
+  and divisions take 11 cycles a register wherever it lies.
 - 20-64-64-2: a line that the other core has written takes 13 to 32 ns while the two share no third-level cache.
 A core that a neighbour's thread shares does a third less of everything but the multiply-adds of the peak.
 Before it is timed, each is checked to compute scikit-learn's losses from the same weights (relative {LOSS_TOLERANCE:g},
