@@ -220,6 +220,7 @@ INTRINSICS = {
     "lane": lambda value, index: plain(value)[index],
     "atomic_load": lambda array, index: array[index],
     "atomic_store": lambda array, index, value: array.__setitem__(index, value),
+    "prefetch": lambda array, index: array.reshape(-1)[index],  # nothing but an error beyond the end
     "pause": lambda: time.sleep(0),
     "flush_subnormals": lambda: 0,
     "restore_mode": lambda mode: None,
