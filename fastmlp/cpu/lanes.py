@@ -228,11 +228,7 @@ def prefetch(context, array, index):
 
     def codegen(ctx, builder, sig, args):
         pointer = element_pointer(ctx, builder, sig.args[0], args[0], args[1])
-        kinds = [pointer.type, INT32, INT32, INT32]
-        function = builder.module.globals.get("llvm.prefetch.p0")
-        if function is None:
-            function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0")
-        builder.call(function, [pointer, INT32(0), INT32(3), INT32(1)])
+        call_llvm(builder, "prefetch", [pointer, INT32(0), INT32(3), INT32(1)], ir.VoidType(), ["p0"])
         return ctx.get_dummy_value()
 
     return types.void(array, types.intp), codegen
@@ -370,12 +366,8 @@ def store_first(context, array, index, value, count):
         pointer = element_pointer(ctx, builder, sig.args[0], args[0], args[1])
         pointer = builder.bitcast(pointer, value.llvm.as_pointer())
         mask = _first_lanes(builder, value, args[3])
-        full = f"llvm.masked.store.{_mangled(value.llvm)}.p0"
-        function = builder.module.globals.get(full)
-        if function is None:
-            kinds = [value.llvm, pointer.type, INT32, mask.type]
-            function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), kinds), full)
-        builder.call(function, [args[2], pointer, INT32(_alignment(value)), mask])
+        arguments = [args[2], pointer, INT32(_alignment(value)), mask]
+        call_llvm(builder, "masked.store", arguments, ir.VoidType(), [_mangled(value.llvm), "p0"])
         return ctx.get_dummy_value()
 
     return types.void(array, types.intp, value, types.intp), codegen
