@@ -7,7 +7,7 @@ import numpy as np
 
 from fastmlp.cpu.compile import entry, kernel
 from fastmlp.cpu.data import as_kernel_input, encode, read_only, rows_of
-from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, width
+from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, sums_of_rows, width
 from fastmlp.cpu.layout import (
     BIAS,
     BLOCK_ROWS,
@@ -20,6 +20,8 @@ from fastmlp.cpu.layout import (
     WEIGHT,
     WEIGHT_STRIDE,
     Layout,
+    has_single_output,
+    is_along,
     lanes_of,
     record_of,
 )
@@ -69,30 +71,54 @@ def pack(memory, place, stride, matrix, rows):
     gather(memory, place, stride, matrix, rows, 0, rows.size)
 
 
+@kernel
+def row_of_sums(padded, left, weight, bias, row):
+    """padded[:outputs] <- left[row] @ weight + bias, each sum in the order of a tile, so that the bits are the same."""
+    lanes = width(padded)
+    depth, outputs = weight.shape
+    whole = outputs // lanes * lanes
+    for first in range(0, outputs, lanes):
+        store(padded, first, load_first(bias, first, min(lanes, outputs - first)))
+    for k in range(depth):
+        x = repeat(padded, left[row, k])
+        for first in range(0, whole, lanes):
+            store(padded, first, load(padded, first) + load(weight, k * outputs + first) * x)
+        if whole < outputs:
+            product = load_first(weight, k * outputs + whole, outputs - whole) * x
+            store(padded, whole, load(padded, whole) + product)
+
+
+@kernel
+def single_sum(padded, left, weight, bias, row):
+    """padded[0] <- left[row] @ weight + bias of one output, in the order of `rows.single_output`."""
+    lanes = width(padded)
+    depth = weight.shape[0]
+    last = (depth - 1) // lanes * lanes
+    start, rest = row * depth, depth - last
+    total = load_first(left, start + last, rest) * load_first(weight, last, rest)
+    for k in range(0, last, lanes):
+        total = total + load(left, start + k) * load(weight, k)
+    store(padded, 0, total)
+    store(padded, 0, sums_of_rows(padded, 0, lanes) + bias[0])
+
+
 @entry
-def forward_layer(program, out, left, weight, bias, activation, padded):
+def forward_layer(program, out, left, weight, bias, activation, single, padded):
     """out (rows, outputs) <- activation(left (rows, depth) @ weight (depth, outputs) + bias), by rows of the weights.
 
-    The sums run over the depth in the same order as in a tile, so that the bits are the same. `padded` is scratch for a
-    row of whole registers.
+    single: whether this is a layer of one output whose weights lie along its inputs elsewhere. `padded`: scratch for a
+    row of whole registers, and as many registers more as one has lanes.
     """
     mode = flush_subnormals()
     lanes = width(out)
-    rows, depth = left.shape
-    outputs = weight.shape[1]
-    whole = outputs // lanes * lanes
+    rows, outputs = out.shape
     for row in range(rows):
-        for first in range(0, outputs, lanes):
-            store(padded, first, load_first(bias, first, min(lanes, outputs - first)))
-        for k in range(depth):
-            x = repeat(out, left[row, k])
-            for first in range(0, whole, lanes):
-                store(padded, first, load(padded, first) + load(weight, k * outputs + first) * x)
-            if whole < outputs:
-                product = load_first(weight, k * outputs + whole, outputs - whole) * x
-                store(padded, whole, load(padded, whole) + product)
+        if single:
+            single_sum(padded, left, weight, bias, row)
+        else:
+            row_of_sums(padded, left, weight, bias, row)
         if activation >= 0:
-            program.activate(activation, padded, 0, whole + lanes, 0)
+            program.activate(activation, padded, 0, (outputs + lanes - 1) // lanes * lanes, 0)
         for first in range(0, outputs, lanes):
             store_first(out, row * outputs + first, load(padded, first), min(lanes, outputs - first))
     restore_mode(mode)
@@ -125,7 +151,8 @@ def _forward_few(network, coefs, intercepts, X, raw):
     for index, (weight, bias) in enumerate(zip(coefs, intercepts, strict=True)):
         code = code_of(program, network.activations[index], X.dtype) if index < last else -1
         out = np.empty((X.shape[0], weight.shape[1]), dtype=X.dtype)
-        forward_layer(program, out, writable(X), writable(weight), writable(bias), code, padded)
+        single = has_single_output(index, weight.shape)
+        forward_layer(program, out, writable(X), writable(weight), writable(bias), code, single, padded)
         X = out
     if not raw:
         groups = np.cumsum(network.groups, dtype=np.int64) if network.groups else NO_GROUPS
@@ -143,9 +170,12 @@ def forward_packed(out: np.ndarray, layout: Layout, plan: np.ndarray, X, block_r
 def pack_parameters(layout: Layout, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
     """Copy weights and biases into a buffer for prediction."""
     for record, weight, bias in zip(layout.layers, coefs, intercepts, strict=True):
+        stride = record[WEIGHT_STRIDE]
+        if is_along(record):
+            weight, stride = weight.T, layout.lanes
         rows = np.arange(len(weight))
         weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias).reshape(1, -1)
-        pack(layout.memory, record[WEIGHT], record[WEIGHT_STRIDE], read_only(weight), rows)
+        pack(layout.memory, record[WEIGHT], stride, read_only(weight), rows)
         pack(layout.memory, record[BIAS], layout.lanes, read_only(bias), rows[:1])
 
 

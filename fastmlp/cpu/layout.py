@@ -3,6 +3,9 @@
 A matrix lies in column panels `[columns / lanes][rows][lanes]`: the lanes of a row are one register, and a panel's
 rows are contiguous. The same layout serves as vector operand (whole registers) and as broadcast operand (rows a
 register apart).
+
+The weights of a layer of one output would fill one lane of each register. So they lie along its inputs, as a column of
+registers: all that is done to parameters is done to it as to the weights of so many inputs.
 """
 
 from itertools import accumulate, chain, pairwise
@@ -69,8 +72,9 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     DROPPED,
     COST_BEFORE,
     TILES_BEFORE,
+    WEIGHT_ROWS,
     FIELDS,
-) = range(20)
+) = range(21)
 BACKWARD = OUTPUTS
 
 
@@ -78,6 +82,22 @@ BACKWARD = OUTPUTS
 def record_of(index):
     """Return where in a plan the record of a layer begins."""
     return HEAD + index * FIELDS
+
+
+@kernel
+def lies_along(plan, layer):
+    """Return whether the weights of a layer lie along its inputs."""
+    return plan[layer + WEIGHT_ROWS] < plan[layer + INPUTS]
+
+
+def is_along(record: np.ndarray | list[int]) -> bool:
+    """Return the same of a record."""
+    return record[WEIGHT_ROWS] < record[INPUTS]
+
+
+def has_single_output(index: int, widths: tuple[int, int]) -> bool:
+    """Return whether a layer's weights lie along its inputs; the first layer's do not, for its inputs may be sparse."""
+    return index > 0 and widths[0] > widths[1] == 1
 
 
 def padded_rows(rows: int) -> int:
@@ -132,7 +152,7 @@ class Layout:
         self._most_rows = min(rows, BLOCK_ROWS)
         head[N_LAYERS], head[UNITS] = len(network.widths) - 1, 1
         head[FIRST_DENSE] = 0 if dense_input else 1  # the first layer whose inputs are dense
-        records = [self._place_parameters(head, *widths) for widths in pairwise(network.widths)]
+        records = [self._place_parameters(head, *layer) for layer in enumerate(pairwise(network.widths))]
         head[TILES] = self.n_tiles
         self.parameters_size = self._size
         if training:
@@ -176,13 +196,15 @@ class Layout:
     def _panels(self, columns):
         return -(-columns // self.lanes)
 
-    def _place_parameters(self, head, inputs, outputs):
+    def _place_parameters(self, head, index, widths):
         """Return the record of a layer, with the place of its parameters."""
-        panels, tiles = self._panels(outputs), -(-inputs // ROWS)
+        inputs, outputs = widths
+        rows = self._panels(inputs) if has_single_output(index, widths) else inputs
+        panels, tiles = self._panels(outputs), -(-rows // ROWS)
         record = [0] * FIELDS
         record[INPUTS], record[OUTPUTS] = inputs, outputs
-        record[IN_PANELS], record[OUT_PANELS] = self._panels(inputs), panels
-        record[WEIGHT_STRIDE] = padded_rows(inputs) * self.lanes
+        record[IN_PANELS], record[OUT_PANELS], record[WEIGHT_ROWS] = self._panels(inputs), panels, rows
+        record[WEIGHT_STRIDE] = padded_rows(rows) * self.lanes
         record[WEIGHT] = self._take(panels * record[WEIGHT_STRIDE])
         record[BIAS] = self._take(panels * self.lanes)
         record[COST_BEFORE], record[TILES_BEFORE] = head[COST], self.n_tiles
@@ -191,6 +213,9 @@ class Layout:
         return record
 
     def _place_transposed(self, record):
+        if is_along(record):  # they lie so already
+            record[TRANSPOSED], record[TRANSPOSED_STRIDE] = record[WEIGHT], self.lanes
+            return
         rows = max(padded_rows(record[OUTPUTS]), record[OUT_PANELS] * self.lanes)
         record[TRANSPOSED_STRIDE] = rows * self.lanes
         record[TRANSPOSED] = self._take(record[IN_PANELS] * record[TRANSPOSED_STRIDE])
@@ -217,7 +242,7 @@ class Layout:
         reads of the other's rows the activations and errors that its tiles need, some three quarters; in two, its part
         of the other's gradient.
         """
-        gradient = sum(record[INPUTS] * record[OUT_PANELS] for record in records)
+        gradient = sum(record[WEIGHT_ROWS] * record[OUT_PANELS] for record in records)
         row = sum(record[IN_PANELS] + record[OUT_PANELS] for record in records)
         return rows >= 2 * SMALLEST_CHUNK and gradient < 0.75 * row * rows
 
@@ -234,7 +259,9 @@ class Layout:
         in_two = self.plan[OTHER_GRADIENT] > 0 and self._worth_chunks(self.layers.tolist(), rows)
         self.plan[CHUNKS] = 2 if in_two else 1
         if self.plan[FIRST_DENSE] == 0:  # each unit of a sparse layer looks at all entries of the batch
-            products = rows * sum(record[INPUTS] * record[OUT_PANELS] * self.lanes for record in self.layers.tolist())
+            products = rows * sum(
+                record[WEIGHT_ROWS] * record[OUT_PANELS] * self.lanes for record in self.layers.tolist()
+            )
             self.plan[UNITS] = min(MOST_UNITS, max(1, products // (2 * UNIT_PRODUCTS)))
 
     def plan_of(self, thread: int) -> np.ndarray:
@@ -258,7 +285,11 @@ class Layout:
         return whole[:, : rows * self.lanes].reshape(panels, rows, self.lanes)
 
     def _weight_view(self, record, distance):
-        return self._panel_view(distance + record[WEIGHT], record[WEIGHT_STRIDE], record[INPUTS], record[OUT_PANELS])
+        """Return [panels][rows][lanes] of the weights, of their transpose where they lie along the inputs."""
+        start = distance + record[WEIGHT]
+        if is_along(record):
+            return self._panel_view(start, self.lanes, 1, record[IN_PANELS])
+        return self._panel_view(start, record[WEIGHT_STRIDE], record[INPUTS], record[OUT_PANELS])
 
     def _write(self, view, matrix):
         """Write a matrix (rows, columns) into a view of its panels; what lies beyond its columns becomes 0."""
@@ -275,13 +306,16 @@ class Layout:
     def write(self, coefs: list[np.ndarray], intercepts: list[np.ndarray], distance: int = 0) -> None:
         """Copy weights and biases (or a moment of them, at its distance) into the buffer."""
         for record, weight, bias in zip(self.layers, coefs, intercepts, strict=True):
-            self._write(self._weight_view(record, distance), np.asarray(weight))
+            weight = np.asarray(weight)
+            self._write(self._weight_view(record, distance), weight.T if is_along(record) else weight)
             start = distance + record[BIAS]
             self.memory[start : start + len(bias)] = bias
 
     def write_transposed(self) -> None:
         """Copy the weights of all layers but the first into their transposed copies."""
         for record in self.layers[1:]:
+            if is_along(record):
+                continue
             weight = self._read(self._weight_view(record, 0), record[OUTPUTS])
             view = self._panel_view(record[TRANSPOSED], record[TRANSPOSED_STRIDE], record[OUTPUTS], record[IN_PANELS])
             self._write(view, weight.T)
@@ -290,7 +324,9 @@ class Layout:
         """Return weights and biases (or what lies at a distance) as fresh arrays, (inputs, outputs) and (outputs,)."""
         coefs, intercepts = [], []
         for record in self.layers:
-            coefs.append(self._read(self._weight_view(record, distance), record[OUTPUTS]))
+            columns = record[INPUTS] if is_along(record) else record[OUTPUTS]
+            weight = self._read(self._weight_view(record, distance), columns)
+            coefs.append(weight.reshape(-1, record[OUTPUTS]))
             start = distance + record[BIAS]
             intercepts.append(self.memory[start : start + record[OUTPUTS]].copy())
         return coefs, intercepts

@@ -9,7 +9,7 @@ from numba.extending import overload
 
 from fastmlp.cpu.compile import OPTIONS, ZERO, inlined, kernel
 from fastmlp.cpu.elementwise import by_code
-from fastmlp.cpu.lanes import horizontal_sum, load, repeat, store, width
+from fastmlp.cpu.lanes import horizontal_sum, keep_first, load, repeat, store, width
 from fastmlp.cpu.layout import (
     BIAS,
     CHUNKS,
@@ -19,6 +19,7 @@ from fastmlp.cpu.layout import (
     FIRST,
     FIRST_DENSE,
     GRADIENT,
+    IN_PANELS,
     INPUT,
     INPUTS,
     N_LAYERS,
@@ -30,8 +31,10 @@ from fastmlp.cpu.layout import (
     TRANSPOSED,
     TRANSPOSED_STRIDE,
     WEIGHT,
+    WEIGHT_ROWS,
     WEIGHT_STRIDE,
     ZEROS,
+    lies_along,
     record_of,
 )
 from fastmlp.cpu.multiply import ROW_BLOCK, edge, gradient_tile, parts_of
@@ -260,17 +263,42 @@ def add_tile_gradients(memory, plan, layer, panels, tiles, rows, block):
 
 
 @kernel
+def add_single_gradients(memory, plan, layer, tiles, rows, block):
+    """As `add_tile_gradients`, for a layer of one output whose weights lie along its inputs."""
+    lanes, row_stride = width(memory), plan[ROW_STRIDE]
+    error, last = plan[layer + ERROR], plan[layer + IN_PANELS] - 1
+    for chunk in range(block[2], block[3]):
+        low, high = chunk_edge(rows, plan[CHUNKS], chunk), chunk_edge(rows, plan[CHUNKS], chunk + 1)
+        whole = low + (high - low) // 4 * 4
+        for panel in range(tiles[0] * ROWS, min(plan[layer + WEIGHT_ROWS], tiles[1] * ROWS)):
+            gradient = plan[layer + WEIGHT] + plan[GRADIENT + chunk] + panel * lanes
+            left = plan[layer + INPUT] + panel * row_stride
+            total = repeat(memory, 0.0) if block[0] else load(memory, gradient)
+            second = third = fourth = repeat(memory, 0.0)  # four sums, for each waits for the product before
+            for row in range(low * lanes, whole * lanes, 4 * lanes):
+                total = total + load(memory, left + row) * memory[error + row]
+                second = second + load(memory, left + row + lanes) * memory[error + row + lanes]
+                third = third + load(memory, left + row + 2 * lanes) * memory[error + row + 2 * lanes]
+                fourth = fourth + load(memory, left + row + 3 * lanes) * memory[error + row + 3 * lanes]
+            for row in range(whole * lanes, high * lanes, lanes):
+                total = total + load(memory, left + row) * memory[error + row]
+            total = (total + second) + (third + fourth)
+            count = plan[layer + INPUTS] - last * lanes if panel == last else lanes
+            store(memory, gradient, keep_first(total, count, 0.0))
+
+
+@kernel
 def update_tiles(program, memory, penalties, plan, layer, panels, tiles, slot, update, scale, constants):
     """Update tiles[0] to tiles[1] of panels[0] to panels[1], whose gradients are complete, and their transposed copies.
 
     slot: where the penalty of tile 0 belongs.
     """
     lanes, stride = width(memory), plan[layer + WEIGHT_STRIDE]
-    row, end = tiles[0] * ROWS, min(plan[layer + INPUTS], tiles[1] * ROWS)
+    row, end = tiles[0] * ROWS, min(plan[layer + WEIGHT_ROWS], tiles[1] * ROWS)
     weight = plan[layer + WEIGHT] + panels[0] * stride + row * lanes
     blocks = (panels[1] - panels[0], ROWS * lanes, stride, (end - row) * lanes, slot + tiles[0])
     program.update_parameters(update[0], memory, penalties, weight, blocks, plan, update[1], scale, constants)
-    if plan[layer + TRANSPOSED] > 0 and 0 < update[0] < NORM:
+    if plan[layer + TRANSPOSED] > 0 and 0 < update[0] < NORM and not lies_along(plan, layer):
         for i in range(row, end, ROWS):
             column = plan[layer + TRANSPOSED] + i // lanes * plan[layer + TRANSPOSED_STRIDE] + i % lanes
             for panel in range(panels[0], panels[1]):
@@ -356,7 +384,7 @@ def take_tiles(program, memory, penalties, plan, rows, block, update, sums, unit
     part = part_of(plan, unit)
     for index in range(first_layer, plan[N_LAYERS]):
         layer = record_of(index)
-        row_tiles, all_panels = parts_of(plan[layer + INPUTS], ROWS), plan[layer + OUT_PANELS]
+        row_tiles, all_panels = parts_of(plan[layer + WEIGHT_ROWS], ROWS), plan[layer + OUT_PANELS]
         cost, slot = plan[layer + COST_BEFORE], plan[layer + TILES_BEFORE]
         groups = parts_of(all_panels, PANELS)
         for group in range(groups):
@@ -364,7 +392,10 @@ def take_tiles(program, memory, penalties, plan, rows, block, update, sums, unit
             first, last = tiles_of_part(cost, row_tiles, panels[1] - panels[0], part)
             for tile in range(first, last, TILES_AT_ONCE):
                 tiles = (tile, min(last, tile + TILES_AT_ONCE))
-                add_tile_gradients(memory, plan, layer, panels, tiles, rows, block)
+                if lies_along(plan, layer):
+                    add_single_gradients(memory, plan, layer, tiles, rows, block)
+                else:
+                    add_tile_gradients(memory, plan, layer, panels, tiles, rows, block)
                 if block[1]:
                     update_tiles(program, memory, penalties, plan, layer, panels, tiles, slot, update, *sums)
             if first == 0 and last > 0:

@@ -8,7 +8,7 @@ from numba import types
 from numba.extending import overload
 
 from fastmlp.cpu.compile import OPTIONS, inlined, kernel
-from fastmlp.cpu.lanes import load, load_first, prefetch, store, width
+from fastmlp.cpu.lanes import keep_first, lane, load, load_first, prefetch, repeat, store, sums_of_rows, width
 from fastmlp.cpu.layout import (
     ACTIVATION,
     BACKWARD,
@@ -32,6 +32,7 @@ from fastmlp.cpu.layout import (
     SLOPE,
     WEIGHT,
     WEIGHT_STRIDE,
+    lies_along,
     record_of,
 )
 from fastmlp.cpu.multiply import edge, parts_of, rows_product
@@ -101,6 +102,27 @@ def dense(memory, plan, product, span):
         rows_product(edge(panels, groups, group + 1) - panel, args)
 
 
+@kernel
+def single_output(memory, plan, layer, span):
+    """As `dense`, for a layer of one output whose weights lie along its inputs."""
+    lanes, row_stride = width(memory), plan[ROW_STRIDE]
+    output, weight = plan[layer + OUTPUT], plan[layer + WEIGHT]
+    last = plan[layer + IN_PANELS] - 1
+    rest = plan[layer + INPUTS] - last * lanes
+    for first in range(span[0], span[1], lanes):
+        count = min(lanes, span[1] - first)
+        for row in range(first, first + count):
+            left = plan[layer + INPUT] + row * lanes
+            # what the lanes beyond the inputs hold is no number, maybe
+            total = keep_first(load(memory, left + last * row_stride) * load(memory, weight + last * lanes), rest, 0.0)
+            for panel in range(last):
+                total = total + load(memory, left + panel * row_stride) * load(memory, weight + panel * lanes)
+            store(memory, output + row * lanes, total)
+        sums = sums_of_rows(memory, output + first * lanes, lanes) + memory[plan[layer + BIAS]]
+        for i in range(count):
+            store(memory, output + (first + i) * lanes, keep_first(repeat(memory, lane(sums, i)), 1, 0.0))
+
+
 @inlined
 def sparse_rows_product(memory, plan, layer, X, order, span):
     """Rows of the first layer's preactivations from CSR rows, each entry adds a multiple of a row of the weights."""
@@ -147,7 +169,9 @@ def forward_rows(program, memory, plan, span, first_row, key):
     n_layers = plan[N_LAYERS]
     for index in range(n_layers):
         layer = record_of(index)
-        if index >= plan[FIRST_DENSE]:
+        if lies_along(plan, layer):
+            single_output(memory, plan, layer, span)
+        elif index >= plan[FIRST_DENSE]:
             dense(memory, plan, layer, span)
         if index < n_layers - 1:
             activate_rows(program, memory, plan, layer, span)
