@@ -77,6 +77,15 @@ def test_widths_from_one_to_two_tiles_and_one(width):
     assert_same_training(make_network((width, 3, width, 2), "log_loss"), 9, batch=9)
 
 
+@pytest.mark.parametrize("more", [{}, {"csr": True}, {"l1_ratio": 0.3}, {"max_norm": 0.05}])
+@pytest.mark.parametrize("width", [1, 2, TILE - 1, TILE, TILE + 1, (ROWS + 1) * TILE])
+def test_layers_of_one_output(width, more):
+    """Their weights lie along their inputs, if they are not the first; a batch's rows are in two chunks, or one."""
+    for widths in ((7, width, 1), (width, 1, 5, 1), (7, 1, 1, 2)):
+        for batch in (2 * ROWS - 1, 70):
+            assert_same_training(make_network(widths), 75, batch=batch, **more)
+
+
 @pytest.mark.parametrize("batch", [1, 70, 600])
 def test_more_tiles_than_are_taken_at_once(batch):
     """A layer's tiles go from gradient to update some at a time; also those of the backward pass's transposed copy."""
@@ -345,6 +354,7 @@ def test_gradient_against_finite_differences(width, activation, loss):
         ((9, 40, 17, 3), 203, 100, 2, 1),
         ((9, 40, 17, 3), 203, 100, 2, 16),  # who is ready first takes units of the other chunk of rows
         ((20, 70, 1), 1300, 1300, 2, 3),
+        ((20, 70, 1, 9, 1), 203, 50, 1, 16),
         ((300, 150, 3), 60, 30, 1, 16),
     ],
 )
@@ -402,8 +412,9 @@ def test_same_bits_in_teams_with_another_activation_in_each_layer(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", OUTPUTS)
-def test_prediction_has_the_same_bits_for_any_number_of_rows(loss, dtype):
-    network = make_network((11, 37, 20, 3), loss, "relu")
+@pytest.mark.parametrize("widths", [(11, 37, 20, 3), (11, 37, 1, 1, 20, 2), (11, 37, 20, 1), (11, 1)])
+def test_prediction_has_the_same_bits_for_any_number_of_rows(widths, loss, dtype):
+    network = make_network(widths, loss, "relu")
     X, _, _, parameters = make_problem(network, BLOCK_ROWS + 21, dtype)
     whole = forward(network, *parameters, X)
     expected = reference.forward(network, *parameters, X)

@@ -14,6 +14,8 @@ import scipy.special
 from conftest import use_reference
 from numba import njit, types
 from numba.core.errors import TypingError
+from problems import make_problem
+from problems import run as train
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_iris
@@ -21,9 +23,10 @@ from sklearn.model_selection import GridSearchCV
 from suite import measured
 
 import fastmlp
-from fastmlp import Activation
+from fastmlp import Activation, reference
 from fastmlp.cpu import Engine
 from fastmlp.cpu.elementwise import block_arguments, call_at
+from fastmlp.cpu.forward import forward
 from fastmlp.cpu.user import UserActivation, address_of
 from fastmlp.network import Network
 
@@ -350,6 +353,29 @@ def test_same_curve_as_the_reference(monkeypatch):
     theirs = classifier(activation, **settings).fit(X, y)
     np.testing.assert_allclose(ours.loss_curve_, theirs.loss_curve_, rtol=1e-9)
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), rtol=1e-9)
+
+
+def logarithm(z):
+    return np.log(np.abs(z))
+
+
+def reciprocal(z):
+    return 1 / z
+
+
+def test_no_number_for_zero():
+    """That is what the lanes beyond a layer's units hold, and no sum may take it in."""
+    for widths in ((4, 5, 1), (4, 5, 1, 7, 1), (4, 5, 3)):
+        network = Network(
+            widths, (Activation(logarithm, reciprocal),) * (len(widths) - 2) + ("identity",), "squared_error"
+        )
+        problem = make_problem(network, 90)
+        results = (train(kind, network, problem, np.float64) for kind in (Engine, reference.Engine))
+        for got, expected in zip(*results, strict=True):
+            np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+        coefs, intercepts = problem[3]
+        for rows in (problem[0], problem[0][:2]):
+            assert np.isfinite(forward(network, coefs, intercepts, rows)).all()
 
 
 def test_gradient_against_finite_differences():

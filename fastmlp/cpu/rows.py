@@ -154,10 +154,15 @@ def _first_layer(memory, plan, layer, X, order, span):
 @inlined
 def activate_rows(program, memory, plan, layer, span):
     """Apply a layer's activation to rows span[0] to span[1] of its output."""
-    lanes, row_stride = width(memory), plan[ROW_STRIDE]
+    lanes, row_stride, slope = width(memory), plan[ROW_STRIDE], plan[layer + SLOPE]
     for panel in range(plan[layer + OUT_PANELS]):
         block = plan[layer + OUTPUT] + panel * row_stride + span[0] * lanes
-        program.activate(plan[layer + ACTIVATION], memory, block, (span[1] - span[0]) * lanes, plan[layer + SLOPE])
+        program.activate(plan[layer + ACTIVATION], memory, block, (span[1] - span[0]) * lanes, slope)
+    rest = plan[layer + OUTPUTS] % lanes
+    if slope > 0 and rest > 0:  # a user's own may have no number for 0, and an error of 0 times that is none
+        for row in range(span[0], span[1]):
+            place = plan[layer + OUTPUT] + (plan[layer + OUT_PANELS] - 1) * row_stride + row * lanes + slope
+            store(memory, place, keep_first(load(memory, place), rest, 0.0))
 
 
 @inlined
