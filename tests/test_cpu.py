@@ -7,6 +7,7 @@ import sys
 import threading
 import tracemalloc
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from fastmlp import reference
 from fastmlp.cpu import compile, layout
 from fastmlp.cpu import engine as cpu_engine
 from fastmlp.cpu.engine import Engine
-from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward
+from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward, share_rows
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, UNITS, lanes_of
 from fastmlp.cpu.parameters import TILES_AT_ONCE
 from fastmlp.cpu.target import PANELS, ROWS
@@ -440,6 +441,51 @@ def test_prediction_has_the_same_bits_for_any_number_of_threads(monkeypatch):
             forward(network, *parameters, sparse.csr_array(X), n_threads),
             forward(network, *parameters, sparse.csr_array(X)),
         )
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("n_rows", [1, ROWS - 1, ROWS, 3 * ROWS + 1, 40 * BLOCK_ROWS + 5])
+def test_pieces_of_rows(n_rows, n_threads):
+    """They are whole tiles but the last one, and no row is in two of them."""
+    pieces = []
+    share_rows(lambda thread, first, last: pieces.append((first, last)), n_rows, n_threads)
+    ends = [end for piece in sorted(pieces) for end in piece]
+    assert (ends[0], ends[-1]) == (0, n_rows)
+    assert ends[1:-1:2] == ends[2::2]
+    assert all(end % ROWS == 0 for end in ends[:-1])
+
+
+def test_errors_in_pieces_of_rows_are_raised():
+    """Whoever took the piece; the other threads have ended by then."""
+    barrier, caller = threading.Barrier(2, timeout=60), threading.get_ident()
+
+    def part(failing, thread, first, last):
+        barrier.wait()  # until both have one
+        if (threading.get_ident() == caller) == (failing == 0):
+            raise ValueError(f"of thread {thread}")
+
+    for failing in (0, 1):
+        with pytest.raises(ValueError, match=f"of thread {failing}"):
+            share_rows(partial(part, failing), 2 * ROWS, 2)
+
+
+def test_who_comes_too_late_is_not_waited_for(monkeypatch):
+    late, rows = [], []
+    monkeypatch.setattr(
+        "fastmlp.cpu.forward.start_new_thread", lambda function, arguments: late.append(partial(function, *arguments))
+    )
+    share_rows(lambda thread, first, last: rows.append((thread, first, last)), 2 * ROWS, 3)
+    assert {thread for thread, _, _ in rows} == {0}
+    for helper in late:
+        helper()
+    assert sum(last - first for _, first, last in rows) == 2 * ROWS
+
+    def fails(function, arguments):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("fastmlp.cpu.forward.start_new_thread", fails)
+    share_rows(lambda thread, first, last: rows.append((thread, first, last)), 2 * ROWS, 3)
+    assert sum(last - first for _, first, last in rows) == 4 * ROWS
 
 
 def test_no_compiling_for_other_hyperparameters():

@@ -1,7 +1,10 @@
 """Prediction: rows through the network, in blocks, so that memory does not grow with rows x hidden width."""
 
-import threading
+from _thread import start_new_thread
 from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,13 +32,16 @@ from fastmlp.cpu.output import RAW
 from fastmlp.cpu.program import code_of, program_of
 from fastmlp.cpu.rows import first_layer, forward_rows, gather
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
+from fastmlp.cpu.target import ROWS
 from fastmlp.cpu.threads import fair_share, resolve_threads
+from fastmlp.futures import complete
 from fastmlp.network import Network
 
 # So few rows, or products, go through the weights as they lie: to copy them into panels would take longer.
 FEW_ROWS = 6
 FEW_PRODUCTS = 250_000
 WORK_PER_THREAD = 50_000_000  # multiply-adds that make a thread worth its start
+PIECES_PER_THREAD = 8
 NO_GROUPS = np.empty(0, dtype=np.int64)
 
 
@@ -180,15 +186,34 @@ def pack_parameters(layout: Layout, coefs: list[np.ndarray], intercepts: list[np
 
 
 def share_rows(part: Callable[[int, int, int], None], n_rows: int, n_threads: int) -> None:
-    """Run part(thread, first row, last row) in so many threads, this one being number 0."""
-    edges = [n_rows * i // n_threads for i in range(n_threads + 1)]
-    shares = [(thread, *edges[thread : thread + 2]) for thread in range(n_threads)]
-    helpers = [threading.Thread(target=part, args=share) for share in shares[1:]]
-    for helper in helpers:
-        helper.start()
-    part(*shares[0])
-    for helper in helpers:
-        helper.join()
+    """Run part(thread, first row, last row) for all rows in so many threads, this one being number 0.
+
+    Each takes a piece of the rows, of whole tiles, when it is ready. Who has not begun when none is left is not waited
+    for: on a busy machine that may take longer than all the rows.
+    """
+    count = max(n_threads, min(PIECES_PER_THREAD * n_threads, n_rows // BLOCK_ROWS)) if n_threads > 1 else 1
+    edges = [*(n_rows * i // count // ROWS * ROWS for i in range(count)), n_rows]
+    pieces = iter([piece for piece in pairwise(edges) if piece[0] < piece[1]])  # to take the next one is atomic
+
+    def take(thread):
+        for first, last in pieces:
+            part(thread, first, last)
+
+    def help_with(thread, future):
+        if future.set_running_or_notify_cancel():
+            complete(future, lambda: take(thread))
+
+    helpers = [Future() for _ in range(1, n_threads)]
+    for thread, future in enumerate(helpers, start=1):
+        with suppress(RuntimeError):  # the system has no thread for it
+            start_new_thread(help_with, (thread, future))
+    try:
+        take(0)
+    finally:
+        began = [future for future in helpers if not future.cancel()]
+        wait(began)
+    for future in began:
+        future.result()
 
 
 def forward(

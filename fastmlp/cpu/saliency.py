@@ -96,7 +96,7 @@ def input_gradient(
     """
     n_rows = X.shape[0]
     wanted = min(resolve_threads(n_threads), max(1, 2 * n_rows * network.n_parameters // WORK_PER_THREAD), n_rows)
-    block_rows = min(-(-n_rows // wanted), BLOCK_ROWS)
+    block_rows = min(n_rows, BLOCK_ROWS)
     dense_input = isinstance(X, np.ndarray)
     layout = encode(network, X.dtype, block_rows, wanted, dense_input, training=False, to_inputs=True)
     layout.set_batch(block_rows)
