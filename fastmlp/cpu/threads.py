@@ -173,9 +173,11 @@ class Pace:
     outside load a barrier waits for a thread that is not running. So both are measured while training, and the slower
     one again now and then, for a few short jobs. A thread that is not running for some milliseconds is seldom met by so
     short a trial; therefore what wins one must hold for a whole window, and is not tried again soon if it does not.
-    Results do not depend on the choice.
+    Results do not depend on the choice. A team has to be a little faster than one thread: what it takes from others is
+    worth something, and where the two are as fast, the clock's errors would choose.
     """
 
+    MARGIN = 1.07
     JOB_SECONDS = 0.05  # short enough for Ctrl-C, long enough to hide the call
     TRIAL_SECONDS = 0.002
     TRIAL_EVERY = 0.25
@@ -199,6 +201,9 @@ class Pace:
         rates = sorted(self._rates[choice])
         return rates[len(rates) // 2] if rates else None
 
+    def _cost(self, choice, seconds):
+        return float("inf") if seconds is None else seconds * self.MARGIN if choice > 1 else seconds
+
     def _begin_anew(self, choice):
         self._rates[choice].clear()
         self._window[choice] = (0.0, 0)
@@ -215,13 +220,13 @@ class Pace:
             self._begin_anew(choice)
         self._window[choice] = (0.0, 0)
         self._rates[choice].append(seconds / batches)
-        others = [self._seconds(other) for other in self.choices if other != choice]
-        if not tested and any(other is not None and other < seconds / batches for other in others):
+        others = [self._cost(other, self._seconds(other)) for other in self.choices if other != choice]
+        if not tested and any(other < self._cost(choice, seconds / batches) for other in others):
             self._trial_at[choice] = time.perf_counter() + self.RETRY_SECONDS
 
     def next(self) -> tuple[int, int]:
         """Return (threads, batches) of the next job."""
-        best = min(self.choices, key=lambda choice: self._seconds(choice) or float("inf"))
+        best = min(self.choices, key=lambda choice: self._cost(choice, self._seconds(choice)))
         if self._trial is None and len(self.choices) > 1:
             now = time.perf_counter()
             self._trial = next((choice for choice in self.choices if now >= self._trial_at[choice]), None)
