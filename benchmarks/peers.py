@@ -366,11 +366,11 @@ On two cores of an AMD EPYC (AVX2, 93 GFLOP/s a core; products alone reach 95 % 
   and divisions take 11 cycles a register wherever it lies.
 - 20-64-64-2: a line that the other core has written takes 13 to 32 ns while the two share no third-level cache.
 On two cores of an AMD EPYC (Zen 4, whose 512-bit registers pass through units of 256; 116 GFLOP/s a core):
-- 64-100-10: of 80 us a batch with one thread 67 are products of whole registers, 4 Adam, 3 the softmax, 3 relu, 2 the
-  gather, 1 the shuffle.
+- 64-100-10: of 79 us a batch with one thread 66 are products of whole registers, 3 Adam, 3 the softmax, 3 relu, 1.5 the
+  gather, 1.3 the shuffle.
 - 20-64-64-2: of 13.7 us 9 are products, 2.6 the update, 0.5 the layer of one output, 0.4 the gather, the biases and
   relu each. Two threads are about as fast as one.
-- 784-100-10: of 760 us 650 are products, 58 the gather, 36 Adam. Rows that lie in order, which the processor fetches
+- 784-100-10: of 720 us 630 are products, 50 the gather, 30 Adam. Rows that lie in order, which the processor fetches
   ahead, would save 2 %.
 - The two largest: peers come so near to the peak that some goals lie beyond it.
 A core that a neighbour's thread shares does a third less of everything but the multiply-adds of the peak.
