@@ -170,24 +170,56 @@ def make_tile_load(panels):
     return lambda array, start, stride: tile_of(array, start, stride, panels, ROWS)
 
 
-def make_tile_repeat(panels):
-    from fastmlp.cpu.target import ROWS
-
-    return lambda array, start, stride: tile_of(array, start, stride, panels, 1) * ROWS
+def make_tile_repeat(panels, rows):
+    return lambda array, start, stride: tile_of(array, start, stride, panels, 1) * rows
 
 
-def make_tile_add_products(steps):
+def make_tile_add_products(steps, rows):
     def tile_add_products(tile, array, left, left_step, left_next, right, right_stride):
-        from fastmlp.cpu.target import ROWS
-
-        panels = len(tile) // ROWS
+        panels = len(tile) // rows
         for step in range(steps):
             row = tile_of(array, right + step * lanes(array), right_stride, panels, 1)
-            column = [array[left + step * left_next + i * left_step] for i in range(ROWS)]
-            tile = [tile[i * panels + j] + column[i] * row[j] for i in range(ROWS) for j in range(panels)]
+            column = [array[left + step * left_next + i * left_step] for i in range(rows)]
+            tile = [tile[i * panels + j] + column[i] * row[j] for i in range(rows) for j in range(panels)]
         return tile
 
     return tile_add_products
+
+
+def make_tail_store(adds):
+    def tail_store(tile, array, start):
+        from fastmlp.cpu.target import TAIL_UNITS
+
+        panels = len(tile) // TAIL_UNITS
+        for place, value in enumerate(tile):
+            unit, panel = divmod(place, panels)
+            first = start + panel * lanes(array) ** 2 + unit
+            column = array[first : first + lanes(array) ** 2 : lanes(array)]
+            column[:] = column + value if adds else value
+
+    return tail_store
+
+
+def dots_zero(array):
+    from fastmlp.cpu.dots import DOT_ROWS, TAIL_UNITS
+
+    return [[register(array, 0) for _ in range(TAIL_UNITS)] for _ in range(DOT_ROWS)]
+
+
+def dots_add_first(dots, array, left, right, count):
+    inputs = [keep_first(load(array, left + i * lanes(array)), count, 0) for i in range(len(dots))]
+    weights = [load(array, right + j * lanes(array)) for j in range(len(dots[0]))]
+    return [[dots[i][j] + x * y for j, y in enumerate(weights)] for i, x in enumerate(inputs)]
+
+
+def dots_add(dots, array, left, right):
+    return dots_add_first(dots, array, left, right, lanes(array))
+
+
+def dots_store(dots, array, start):
+    for i, row in enumerate(dots):
+        first = start + i * lanes(array)
+        array[first : first + len(row)] += np.array([plain(x).sum() for x in row], array.dtype)
 
 
 def store_transposed(array, target, source):
@@ -231,13 +263,15 @@ INTRINSICS = {
 }
 for function in (load, store, load_first, store_first, keep_first, atomic_add, atomic_swap_if, tile_store):
     INTRINSICS[function.__name__] = function
-INTRINSICS["store_transposed"] = store_transposed
+for function in (store_transposed, dots_zero, dots_add, dots_add_first, dots_store):
+    INTRINSICS[function.__name__] = function
 # those that a function makes, from what they close over
 MADE = {
     "reduce": rows_reduction,
     "tile_load": make_tile_load,
     "tile_repeat": make_tile_repeat,
     "tile_add_products": make_tile_add_products,
+    "tail_store": make_tail_store,
 }
 
 

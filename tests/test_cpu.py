@@ -23,9 +23,11 @@ from fastmlp.cpu import compile, layout
 from fastmlp.cpu import engine as cpu_engine
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward, share_rows
-from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, UNITS, lanes_of
+from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, TAIL, UNITS, Layout, lanes_of
+from fastmlp.cpu.multiply import ROW_BLOCK
 from fastmlp.cpu.parameters import TILES_AT_ONCE
-from fastmlp.cpu.target import PANELS, ROWS
+from fastmlp.cpu.saliency import input_gradient
+from fastmlp.cpu.target import PANELS, ROWS, TAIL_UNITS
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.formulas import updates
 from fastmlp.formulas.activations import ACTIVATIONS, CLASSIC
@@ -85,6 +87,32 @@ def test_layers_of_one_output(width, more):
     for widths in ((7, width, 1), (width, 1, 5, 1), (7, 1, 1, 2)):
         for batch in (2 * ROWS - 1, 70):
             assert_same_training(make_network(widths), 75, batch=batch, **more)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("more", [{}, {"csr": True}, {"l1_ratio": 0.3, "update": "sgd"}, {"max_norm": 0.05}])
+@pytest.mark.parametrize("batch", [2 * ROWS - 1, 70, 3 * ROW_BLOCK, BLOCK_ROWS + 1])
+def test_tails(batch, more, dtype):
+    """Outputs beyond the whole registers: their sums are along the inputs, if they are few and the inputs are not."""
+    lanes, rtol = lanes_of(dtype), 1e-9 if dtype == np.float64 else 2e-4
+    for rest in {1, TAIL_UNITS, TAIL_UNITS + 1, 3 * TAIL_UNITS, lanes - 1} & set(range(lanes)):
+        for widths in ((2 * lanes, lanes + rest, rest), (4 * lanes - 1, rest, 7 * lanes + rest, 2 * lanes + rest, 2)):
+            network = make_network(widths)
+            if rest == 1 and lanes > TAIL_UNITS:
+                assert Layout(network, np.dtype(dtype), batch, 1).layers[0][TAIL] == rest
+            assert_same_training(network, batch + 5, dtype, rtol=rtol, batch=batch, **more)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("widths", [(36, 41, 3), (68, 36, 1), (33, 1, 2), (4, 36, 36)])
+def test_gradient_by_the_inputs(widths, dtype):
+    network = make_network(widths)
+    X, _, _, parameters = make_problem(network, BLOCK_ROWS + 21, dtype)
+    errors = np.random.default_rng(1).standard_normal((len(X), widths[-1])).astype(dtype)
+    expected = reference.input_gradient(network, *parameters, X, errors)
+    rtol = 1e-9 if dtype == np.float64 else 2e-4
+    got = input_gradient(network, *parameters, X, errors)
+    np.testing.assert_allclose(got, expected, rtol=rtol, atol=rtol * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("batch", [1, 70, 600])
@@ -357,6 +385,9 @@ def test_gradient_against_finite_differences(width, activation, loss):
         ((20, 70, 1), 1300, 1300, 2, 3),
         ((20, 70, 1, 9, 1), 203, 50, 1, 16),
         ((300, 150, 3), 60, 30, 1, 16),
+        ((40, 20, 36, 3), 203, 50, 1, 1),
+        ((40, 20, 36, 3), 203, 50, 1, 16),
+        ((40, 20, 36, 3), 203, 150, 2, 16),
     ],
 )
 def test_same_bits_for_any_number_of_threads(widths, n_rows, batch, chunks, units, dtype, csr, monkeypatch):
@@ -413,7 +444,7 @@ def test_same_bits_in_teams_with_another_activation_in_each_layer(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("loss", OUTPUTS)
-@pytest.mark.parametrize("widths", [(11, 37, 20, 3), (11, 37, 1, 1, 20, 2), (11, 37, 20, 1), (11, 1)])
+@pytest.mark.parametrize("widths", [(11, 37, 20, 3), (11, 37, 1, 1, 20, 2), (11, 37, 20, 1), (11, 1), (33, 20, 34, 3)])
 def test_prediction_has_the_same_bits_for_any_number_of_rows(widths, loss, dtype):
     network = make_network(widths, loss, "relu")
     X, _, _, parameters = make_problem(network, BLOCK_ROWS + 21, dtype)

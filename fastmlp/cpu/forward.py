@@ -12,14 +12,18 @@ from fastmlp.cpu.compile import entry, kernel
 from fastmlp.cpu.data import as_kernel_input, encode, read_only, rows_of
 from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, sums_of_rows, width
 from fastmlp.cpu.layout import (
+    ALONG,
+    ALONG_STRIDE,
     BIAS,
     BLOCK_ROWS,
     GROUPS,
     HEAD,
+    INPUTS,
     N_LAYERS,
     OUTPUT,
     OUTPUTS,
     ROW_STRIDE,
+    TAIL,
     WEIGHT,
     WEIGHT_STRIDE,
     Layout,
@@ -27,12 +31,13 @@ from fastmlp.cpu.layout import (
     is_along,
     lanes_of,
     record_of,
+    tail_of,
 )
 from fastmlp.cpu.output import RAW
 from fastmlp.cpu.program import code_of, program_of
 from fastmlp.cpu.rows import first_layer, forward_rows, gather
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
-from fastmlp.cpu.target import ROWS
+from fastmlp.cpu.target import ROWS, TAIL_UNITS
 from fastmlp.cpu.threads import fair_share, resolve_threads
 from fastmlp.futures import complete
 from fastmlp.network import Network
@@ -78,51 +83,56 @@ def pack(memory, place, stride, matrix, rows):
 
 
 @kernel
-def row_of_sums(padded, left, weight, bias, row):
-    """padded[:outputs] <- left[row] @ weight + bias, each sum in the order of a tile, so that the bits are the same."""
+def row_of_sums(padded, left, weight, bias, tail, row):
+    """padded[:outputs] <- left[row] @ weight + bias, each sum in the order of a tile, so that the bits are the same.
+
+    tail: the last columns of the weights as rows, if other layouts than this one sum these along the inputs; or none.
+    """
     lanes = width(padded)
     depth, outputs = weight.shape
     whole = outputs // lanes * lanes
-    for first in range(0, outputs, lanes):
+    rest = outputs - whole if tail.size == 0 else 0
+    for first in range(0, whole + rest, lanes):
         store(padded, first, load_first(bias, first, min(lanes, outputs - first)))
     for k in range(depth):
         x = repeat(padded, left[row, k])
         for first in range(0, whole, lanes):
             store(padded, first, load(padded, first) + load(weight, k * outputs + first) * x)
-        if whole < outputs:
-            product = load_first(weight, k * outputs + whole, outputs - whole) * x
-            store(padded, whole, load(padded, whole) + product)
+        if rest > 0:
+            store(padded, whole, load(padded, whole) + load_first(weight, k * outputs + whole, rest) * x)
+    if tail.size > 0:
+        tail_of_sums(padded, left, tail, bias, row)
 
 
 @kernel
-def single_sum(padded, left, weight, bias, row):
-    """padded[0] <- left[row] @ weight + bias of one output, in the order of `rows.single_output`."""
+def tail_of_sums(padded, left, tail, bias, row):
+    """padded[outputs - units : outputs] <- left[row] @ tail.T + bias, in the order of `tail_product`."""
     lanes = width(padded)
-    depth = weight.shape[0]
-    last = (depth - 1) // lanes * lanes
-    start, rest = row * depth, depth - last
-    total = load_first(left, start + last, rest) * load_first(weight, last, rest)
-    for k in range(0, last, lanes):
-        total = total + load(left, start + k) * load(weight, k)
-    store(padded, 0, total)
-    store(padded, 0, sums_of_rows(padded, 0, lanes) + bias[0])
+    units, depth = tail.shape
+    place, whole = bias.size - units, (depth - 1) // lanes * lanes
+    rest = depth - whole
+    last = load_first(left, row * depth + whole, rest)
+    for unit in range(units):
+        total, start = repeat(padded, 0.0), unit * depth
+        for k in range(0, whole, lanes):
+            total = total + load(left, row * depth + k) * load(tail, start + k)
+        total = total + last * load_first(tail, start + whole, rest)
+        store(padded, place + unit * lanes, total)
+    store(padded, place, sums_of_rows(padded, place, lanes) + load_first(bias, place, units))
 
 
 @entry
-def forward_layer(program, out, left, weight, bias, activation, single, padded):
+def forward_layer(program, out, left, weight, bias, tail, activation, padded):
     """out (rows, outputs) <- activation(left (rows, depth) @ weight (depth, outputs) + bias), by rows of the weights.
 
-    single: whether this is a layer of one output whose weights lie along its inputs elsewhere. `padded`: scratch for a
-    row of whole registers, and as many registers more as one has lanes.
+    tail: as for `row_of_sums`. `padded`: scratch for a row of whole registers, and as many registers more as one has
+    lanes.
     """
     mode = flush_subnormals()
     lanes = width(out)
     rows, outputs = out.shape
     for row in range(rows):
-        if single:
-            single_sum(padded, left, weight, bias, row)
-        else:
-            row_of_sums(padded, left, weight, bias, row)
+        row_of_sums(padded, left, weight, bias, tail, row)
         if activation >= 0:
             program.activate(activation, padded, 0, (outputs + lanes - 1) // lanes * lanes, 0)
         for first in range(0, outputs, lanes):
@@ -157,8 +167,9 @@ def _forward_few(network, coefs, intercepts, X, raw):
     for index, (weight, bias) in enumerate(zip(coefs, intercepts, strict=True)):
         code = code_of(program, network.activations[index], X.dtype) if index < last else -1
         out = np.empty((X.shape[0], weight.shape[1]), dtype=X.dtype)
-        single = has_single_output(index, weight.shape)
-        forward_layer(program, out, writable(X), writable(weight), writable(bias), code, single, padded)
+        units = 1 if has_single_output(index, weight.shape) else tail_of(*weight.shape, lanes)
+        tail = np.ascontiguousarray(weight[:, weight.shape[1] - units :].T)
+        forward_layer(program, out, writable(X), writable(weight), writable(bias), tail, code, padded)
         X = out
     if not raw:
         groups = np.cumsum(network.groups, dtype=np.int64) if network.groups else NO_GROUPS
@@ -183,6 +194,10 @@ def pack_parameters(layout: Layout, coefs: list[np.ndarray], intercepts: list[np
         weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias).reshape(1, -1)
         pack(layout.memory, record[WEIGHT], stride, read_only(weight), rows)
         pack(layout.memory, record[BIAS], layout.lanes, read_only(bias), rows[:1])
+        if record[TAIL] > 0:
+            tail = np.zeros((-(-record[TAIL] // TAIL_UNITS) * TAIL_UNITS, record[INPUTS]), layout.dtype)
+            tail[: record[TAIL]] = weight[:, -record[TAIL] :].T
+            pack(layout.memory, record[ALONG], record[ALONG_STRIDE], read_only(tail), np.arange(len(tail)))
 
 
 def share_rows(part: Callable[[int, int, int], None], n_rows: int, n_threads: int) -> None:

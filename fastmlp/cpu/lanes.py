@@ -195,6 +195,18 @@ def store_vector(builder, lanes, vector, pointer):
     builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()), align=_alignment(lanes))
 
 
+def part_of_register(builder, vector, first, count):
+    """Return so many lanes of an LLVM register, from `first` on, as a smaller vector."""
+    index = ir.Constant(ir.VectorType(INT32, count), [INT32(first + i) for i in range(count)])
+    return builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), index)
+
+
+def plus_part(builder, lanes, pointer, part):
+    """Return the sum of a part of a register and of as many numbers from an LLVM pointer on."""
+    before = builder.load(builder.bitcast(pointer, part.type.as_pointer()), align=_alignment(lanes))
+    return builder.fadd(before, part)
+
+
 @intrinsic
 def load(context, array, index):
     """Load the register array[index : index + width]."""
@@ -234,7 +246,7 @@ def prefetch(context, array, index):
     return types.void(array, types.intp), codegen
 
 
-def _first_lanes(builder, lanes, count):
+def first_lanes(builder, lanes, count):
     """Return the LLVM mask of the lanes with an index below `count`."""
     vector = ir.VectorType(INT32, lanes.width)
     index = ir.Constant(vector, [INT32(i) for i in range(lanes.width)])
@@ -249,7 +261,7 @@ def load_first(context, array, index, count):
     def codegen(ctx, builder, sig, args):
         pointer = element_pointer(ctx, builder, sig.args[0], args[0], args[1])
         pointer = builder.bitcast(pointer, lanes.llvm.as_pointer())
-        mask = _first_lanes(builder, lanes, args[2])
+        mask = first_lanes(builder, lanes, args[2])
         args = [pointer, INT32(_alignment(lanes)), mask, vector_constant(lanes.llvm, 0.0)]
         return call_llvm(builder, "masked.load", args, lanes.llvm, [_mangled(lanes.llvm), "p0"])
 
@@ -262,7 +274,7 @@ def keep_first(context, value, count, other):
 
     def codegen(ctx, builder, sig, args):
         return builder.select(
-            _first_lanes(builder, value, args[1]), args[0], _widen(ctx, builder, args[2], other, value)
+            first_lanes(builder, value, args[1]), args[0], _widen(ctx, builder, args[2], other, value)
         )
 
     return value(value, types.intp, other), codegen
@@ -296,23 +308,28 @@ def _rows_reduction(name, start):
         lanes = Lanes(array.dtype)
 
         def codegen(ctx, builder, sig, args):
-            first = _first_lanes(builder, lanes, args[2])
+            first = first_lanes(builder, lanes, args[2])
             other = vector_constant(lanes.llvm, start)
             rows = []
             for row in range(lanes.width):
                 place = builder.add(args[1], args[1].type(row * lanes.width))
                 register = load_vector(builder, lanes, element_pointer(ctx, builder, sig.args[0], args[0], place))
                 rows.append(builder.select(first, register, other))
-            size = lanes.width
-            while size > 1:
-                size //= 2
-                parts = [_halves(builder, rows[i], rows[i + 1], size) for i in range(0, len(rows), 2)]
-                rows = [_combine(builder, name, *halves) for halves in parts]
-            return rows[0]
+            return reduce_rows(builder, name, rows)
 
         return lanes(array, types.intp, types.intp), codegen
 
     return reduce
+
+
+def reduce_rows(builder, name, rows):
+    """Return a register of the sums, or maxima, of as many LLVM registers as one has lanes."""
+    size = len(rows)
+    while size > 1:
+        size //= 2
+        parts = [_halves(builder, rows[i], rows[i + 1], size) for i in range(0, len(rows), 2)]
+        rows = [_combine(builder, name, *halves) for halves in parts]
+    return rows[0]
 
 
 def _halves(builder, x, y, size):
@@ -365,7 +382,7 @@ def store_first(context, array, index, value, count):
     def codegen(ctx, builder, sig, args):
         pointer = element_pointer(ctx, builder, sig.args[0], args[0], args[1])
         pointer = builder.bitcast(pointer, value.llvm.as_pointer())
-        mask = _first_lanes(builder, value, args[3])
+        mask = first_lanes(builder, value, args[3])
         arguments = [args[2], pointer, INT32(_alignment(value)), mask]
         call_llvm(builder, "masked.store", arguments, ir.VoidType(), [_mangled(value.llvm), "p0"])
         return ctx.get_dummy_value()

@@ -6,6 +6,9 @@ register apart).
 
 The weights of a layer of one output would fill one lane of each register. So they lie along its inputs, as a column of
 registers: all that is done to parameters is done to it as to the weights of so many inputs.
+
+Where a few outputs of a layer are left beyond the whole registers, its tail, the weights of these have a copy along the
+inputs, which products are summed along, too.
 """
 
 from itertools import accumulate, chain, pairwise
@@ -16,7 +19,7 @@ from numba import from_dtype
 from fastmlp.activation import Activation
 from fastmlp.cpu.compile import kernel
 from fastmlp.cpu.lanes import LANES
-from fastmlp.cpu.target import INSTRUCTION_SET, PANELS, ROWS
+from fastmlp.cpu.target import INSTRUCTION_SET, PANELS, ROWS, TAIL_UNITS
 from fastmlp.formulas.activations import ACTIVATIONS
 from fastmlp.formulas.random import RESOLUTION
 from fastmlp.network import Network
@@ -51,7 +54,9 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     GROUPS,
     HEAD,
 ) = range(20)
-# the record of a layer: seven fields of the product of its forward pass, the same seven of its backward pass, and more
+# the record of a layer: ten fields of the product of its forward pass, the same ten of its backward pass, and more;
+# ALONG: where the weights of the TAIL last outputs lie along the inputs; the weights of all panels from FIRST_COPIED on
+# have a copy in TRANSPOSED
 (
     INPUTS,
     OUT_PANELS,
@@ -60,6 +65,9 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     BIAS,
     INPUT,
     OUTPUT,
+    TAIL,
+    ALONG,
+    ALONG_STRIDE,
     OUTPUTS,
     IN_PANELS,
     TRANSPOSED,
@@ -67,14 +75,18 @@ ALIGNMENT = 64  # bytes: a register load that straddles two cache lines costs tw
     NO_BIAS,
     ERROR,
     ERROR_BELOW,
+    INPUT_TAIL,
+    INPUT_ALONG,
+    INPUT_ALONG_STRIDE,
     ACTIVATION,
     SLOPE,
     DROPPED,
     COST_BEFORE,
     TILES_BEFORE,
     WEIGHT_ROWS,
+    FIRST_COPIED,
     FIELDS,
-) = range(21)
+) = range(28)
 BACKWARD = OUTPUTS
 
 
@@ -98,6 +110,18 @@ def is_along(record: np.ndarray | list[int]) -> bool:
 def has_single_output(index: int, widths: tuple[int, int]) -> bool:
     """Return whether a layer's weights lie along its inputs; the first layer's do not, for its inputs may be sparse."""
     return index > 0 and widths[0] > widths[1] == 1
+
+
+def tail_of(inputs: int, outputs: int, lanes: int) -> int:
+    """Return how many outputs beyond the whole registers are summed along the inputs; 0 where a register is as fast."""
+    rest = outputs % lanes
+    return rest if inputs >= 2 * lanes and -(-rest // TAIL_UNITS) * TAIL_UNITS <= 3 * lanes // 4 else 0
+
+
+def n_groups(record: list[int]) -> int:
+    """Return how many groups of panels a layer's tiles are of: the whole panels, and the one of its tail."""
+    tail = record[TAIL] > 0
+    return -(-(record[OUT_PANELS] - tail) // PANELS) + tail
 
 
 def padded_rows(rows: int) -> int:
@@ -161,9 +185,8 @@ class Layout:
             if dense_input and self._worth_chunks(records, self._most_rows):
                 head[OTHER_GRADIENT] = self._size
                 self._size += self.parameters_size
-        if training or to_inputs:
-            for record in records if to_inputs else records[1:]:
-                self._place_transposed(record)
+        for index, record in enumerate(records):
+            self._place_copies(record, to_inputs or (training and index > 0))
         first = self._size
         self._place_rows(records, self._most_rows, dense_input, training, to_inputs)
         self._block_size = self._size - first
@@ -202,23 +225,38 @@ class Layout:
         rows = self._panels(inputs) if has_single_output(index, widths) else inputs
         panels, tiles = self._panels(outputs), -(-rows // ROWS)
         record = [0] * FIELDS
+        if rows == inputs and index >= head[FIRST_DENSE]:
+            record[TAIL] = tail_of(inputs, outputs, self.lanes)
         record[INPUTS], record[OUTPUTS] = inputs, outputs
         record[IN_PANELS], record[OUT_PANELS], record[WEIGHT_ROWS] = self._panels(inputs), panels, rows
-        record[WEIGHT_STRIDE] = padded_rows(rows) * self.lanes
+        # the tile of a tail is of whole registers of inputs
+        record[WEIGHT_STRIDE] = padded_rows(self._panels(inputs) * self.lanes if record[TAIL] else rows) * self.lanes
         record[WEIGHT] = self._take(panels * record[WEIGHT_STRIDE])
         record[BIAS] = self._take(panels * self.lanes)
         record[COST_BEFORE], record[TILES_BEFORE] = head[COST], self.n_tiles
         head[COST] += panels * tiles
-        self.n_tiles += -(-panels // PANELS) * (tiles + 1)  # and the biases of a group of panels
+        self.n_tiles += n_groups(record) * (tiles + 1)  # and the biases of a group of panels
         return record
 
-    def _place_transposed(self, record):
-        if is_along(record):  # they lie so already
+    def _place_copies(self, record, whole):
+        """Place the transposed copy of the weights, `whole` or of the tail only, if there is one."""
+        block, last = self.lanes * self.lanes, record[OUT_PANELS] - 1
+        record[FIRST_COPIED] = record[OUT_PANELS]
+        if whole and is_along(record):  # they lie so already
             record[TRANSPOSED], record[TRANSPOSED_STRIDE] = record[WEIGHT], self.lanes
             return
-        rows = max(padded_rows(record[OUTPUTS]), record[OUT_PANELS] * self.lanes)
-        record[TRANSPOSED_STRIDE] = rows * self.lanes
-        record[TRANSPOSED] = self._take(record[IN_PANELS] * record[TRANSPOSED_STRIDE])
+        if whole:
+            record[FIRST_COPIED] = 0
+            rows = max(padded_rows(record[OUTPUTS]), record[OUT_PANELS] * self.lanes)
+            record[TRANSPOSED_STRIDE] = rows * self.lanes
+            record[TRANSPOSED] = self._take(record[IN_PANELS] * record[TRANSPOSED_STRIDE])
+            record[INPUT_TAIL] = tail_of(record[OUTPUTS], record[INPUTS], self.lanes)
+            record[INPUT_ALONG] = record[WEIGHT] + record[INPUTS] // self.lanes * block
+            record[INPUT_ALONG_STRIDE] = record[WEIGHT_STRIDE]
+        elif record[TAIL] > 0:
+            record[FIRST_COPIED], record[TRANSPOSED_STRIDE] = last, block
+            record[TRANSPOSED] = self._take(record[IN_PANELS] * block) - last * block
+        record[ALONG], record[ALONG_STRIDE] = record[TRANSPOSED] + last * block, record[TRANSPOSED_STRIDE]
 
     def _place_rows(self, records, rows, dense_input, training, to_inputs):
         stride = padded_rows(rows) * self.lanes
@@ -315,13 +353,14 @@ class Layout:
             self.memory[start : start + len(bias)] = bias
 
     def write_transposed(self) -> None:
-        """Copy the weights of all layers but the first into their transposed copies."""
-        for record in self.layers[1:]:
-            if is_along(record):
-                continue
-            weight = self._read(self._weight_view(record, 0), record[OUTPUTS])
-            view = self._panel_view(record[TRANSPOSED], record[TRANSPOSED_STRIDE], record[OUTPUTS], record[IN_PANELS])
-            self._write(view, weight.T)
+        """Copy weights into their transposed copies."""
+        for record in self.layers:
+            first, panels = record[FIRST_COPIED], record[OUT_PANELS]
+            if first < panels:
+                weight = self._read(self._weight_view(record, 0)[first:], (panels - first) * self.lanes)
+                start = record[TRANSPOSED] + first * self.lanes * self.lanes
+                view = self._panel_view(start, record[TRANSPOSED_STRIDE], weight.shape[1], record[IN_PANELS])
+                self._write(view, weight.T)
 
     def read(self, distance: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return weights and biases (or what lies at a distance) as fresh arrays, (inputs, outputs) and (outputs,)."""

@@ -2,11 +2,15 @@
 
 from fastmlp.cpu.compile import inlined, kernel
 from fastmlp.cpu.lanes import width
-from fastmlp.cpu.target import PANELS, ROWS
+from fastmlp.cpu.target import PANELS, ROWS, TAIL_UNITS
 from fastmlp.cpu.tile import (
     UNROLLED,
     make_tile_load,
     make_tile_repeat,
+    tail_add,
+    tail_add_product,
+    tail_add_products,
+    tail_store,
     tile_add_product,
     tile_add_products,
     tile_store,
@@ -80,6 +84,28 @@ def make_gradient_tile(panels):
     return gradient_tile
 
 
+def make_tail_gradient(panels):
+    """Return the kernel that adds TAIL_UNITS columns x so many panels of right.T @ left over a block of rows."""
+    tile_repeat = make_tile_repeat(panels, TAIL_UNITS)
+
+    @kernel
+    def tail_gradient(memory, out, zeros, left, right, row_stride, rows, fresh):
+        """out + left.T @ right, or with `fresh` left.T @ right; left: [panels][rows][lanes]; right: some of a panel."""
+        lanes = width(memory)
+        tile = tile_repeat(memory, zeros, 0)
+        whole = rows // UNROLLED * UNROLLED
+        for row in range(0, whole, UNROLLED):
+            tile = tail_add_products(tile, memory, right + row * lanes, 1, lanes, left + row * lanes, row_stride)
+        for row in range(whole, rows):
+            tile = tail_add_product(tile, memory, right + row * lanes, 1, lanes, left + row * lanes, row_stride)
+        if fresh:
+            tail_store(tile, memory, out)
+        else:
+            tail_add(tile, memory, out)
+
+    return tail_gradient
+
+
 def by_panels(make):
     """Return the function (panels, args) for a count known only as the program runs, from a maker for a fixed one.
 
@@ -103,3 +129,4 @@ def by_panels(make):
 
 rows_product = by_panels(make_rows_product)
 gradient_tile = by_panels(make_gradient_tile)
+tail_gradient = by_panels(make_tail_gradient)

@@ -17,6 +17,7 @@ from fastmlp.cpu.layout import (
     COST_BEFORE,
     ERROR,
     FIRST,
+    FIRST_COPIED,
     FIRST_DENSE,
     GRADIENT,
     IN_PANELS,
@@ -27,6 +28,7 @@ from fastmlp.cpu.layout import (
     OUT_PANELS,
     ROW_STRIDE,
     SECOND,
+    TAIL,
     TILES_BEFORE,
     TRANSPOSED,
     TRANSPOSED_STRIDE,
@@ -37,8 +39,8 @@ from fastmlp.cpu.layout import (
     lies_along,
     record_of,
 )
-from fastmlp.cpu.multiply import ROW_BLOCK, edge, gradient_tile, parts_of
-from fastmlp.cpu.target import PANELS, ROWS
+from fastmlp.cpu.multiply import ROW_BLOCK, edge, gradient_tile, parts_of, tail_gradient
+from fastmlp.cpu.target import PANELS, ROWS, TAIL_UNITS
 from fastmlp.cpu.tile import store_transposed
 from fastmlp.formulas.elementary import maximum
 from fastmlp.formulas.penalties import soft_threshold
@@ -235,6 +237,46 @@ def tiles_of_part(cost, row_tiles, panels, part):
 
 
 @kernel
+def is_tail(plan, layer, panel):
+    """Return whether this is the panel of a layer's tail."""
+    return plan[layer + TAIL] > 0 and panel == plan[layer + OUT_PANELS] - 1
+
+
+@kernel
+def panels_of_group(plan, layer, group):
+    """Return the first and last panel of a group; the tail is the last one."""
+    whole = plan[layer + OUT_PANELS] - (1 if plan[layer + TAIL] > 0 else 0)
+    groups = parts_of(whole, PANELS)
+    if group == groups:
+        return whole, whole + 1
+    return edge(whole, groups, group), edge(whole, groups, group + 1)
+
+
+@kernel
+def add_tail_gradients(memory, plan, layer, tiles, span, distance, fresh):
+    """Add rows span[0] to span[1] to the gradient of the tail, which is `distance` from the weights."""
+    lanes, row_stride = width(memory), plan[ROW_STRIDE]
+    panel = plan[layer + OUT_PANELS] - 1
+    gradient = plan[layer + WEIGHT] + panel * plan[layer + WEIGHT_STRIDE] + distance
+    error = plan[layer + ERROR] + panel * row_stride + span[0] * lanes
+    left = plan[layer + INPUT] + span[0] * lanes
+    last = parts_of(min(tiles[1] * ROWS, plan[layer + INPUTS]), lanes)
+    for first in range(tiles[0] * ROWS // lanes, last, PANELS):
+        for unit in range(0, plan[layer + TAIL], TAIL_UNITS):
+            args = (
+                memory,
+                gradient + first * lanes * lanes + unit,
+                plan[ZEROS],
+                left + first * row_stride,
+                error + unit,
+                row_stride,
+                span[1] - span[0],
+                fresh,
+            )
+            tail_gradient(min(PANELS, last - first), args)
+
+
+@kernel
 def add_tile_gradients(memory, plan, layer, panels, tiles, rows, block):
     """Add a block's rows to the gradient of tiles[0] to tiles[1] of panels[0] to panels[1]; block: as below."""
     lanes = width(memory)
@@ -246,6 +288,9 @@ def add_tile_gradients(memory, plan, layer, panels, tiles, rows, block):
             first_row = low + edge(high - low, pieces, piece)
             last_row = low + edge(high - low, pieces, piece + 1)
             begins = block[0] and piece == 0
+            if is_tail(plan, layer, panels[0]):
+                add_tail_gradients(memory, plan, layer, tiles, (first_row, last_row), plan[GRADIENT + chunk], begins)
+                continue
             for row in range(tiles[0] * ROWS, tiles[1] * ROWS, ROWS):
                 gradient = plan[layer + WEIGHT] + panels[0] * stride + row * lanes + plan[GRADIENT + chunk]
                 args = (
@@ -298,7 +343,7 @@ def update_tiles(program, memory, penalties, plan, layer, panels, tiles, slot, u
     weight = plan[layer + WEIGHT] + panels[0] * stride + row * lanes
     blocks = (panels[1] - panels[0], ROWS * lanes, stride, (end - row) * lanes, slot + tiles[0])
     program.update_parameters(update[0], memory, penalties, weight, blocks, plan, update[1], scale, constants)
-    if plan[layer + TRANSPOSED] > 0 and 0 < update[0] < NORM and not lies_along(plan, layer):
+    if panels[0] >= plan[layer + FIRST_COPIED] and 0 < update[0] < NORM:
         for i in range(row, end, ROWS):
             column = plan[layer + TRANSPOSED] + i // lanes * plan[layer + TRANSPOSED_STRIDE] + i % lanes
             for panel in range(panels[0], panels[1]):
@@ -384,12 +429,16 @@ def take_tiles(program, memory, penalties, plan, rows, block, update, sums, unit
     part = part_of(plan, unit)
     for index in range(first_layer, plan[N_LAYERS]):
         layer = record_of(index)
-        row_tiles, all_panels = parts_of(plan[layer + WEIGHT_ROWS], ROWS), plan[layer + OUT_PANELS]
+        row_tiles = parts_of(plan[layer + WEIGHT_ROWS], ROWS)
         cost, slot = plan[layer + COST_BEFORE], plan[layer + TILES_BEFORE]
-        groups = parts_of(all_panels, PANELS)
-        for group in range(groups):
-            panels = (edge(all_panels, groups, group), edge(all_panels, groups, group + 1))
+        group, panels = ZERO, (ZERO, ZERO)
+        while panels[1] < plan[layer + OUT_PANELS]:
+            panels = panels_of_group(plan, layer, group)
             first, last = tiles_of_part(cost, row_tiles, panels[1] - panels[0], part)
+            if is_tail(plan, layer, panels[0]):  # its tiles are of whole registers of inputs
+                tiles_at_once = width(memory) // ROWS
+                first = min(row_tiles, parts_of(first, tiles_at_once) * tiles_at_once)
+                last = min(row_tiles, parts_of(last, tiles_at_once) * tiles_at_once)
             for tile in range(first, last, TILES_AT_ONCE):
                 tiles = (tile, min(last, tile + TILES_AT_ONCE))
                 if lies_along(plan, layer):
@@ -404,6 +453,7 @@ def take_tiles(program, memory, penalties, plan, rows, block, update, sums, unit
                     update_biases(program, memory, penalties, plan, layer, panels, slot + row_tiles, update, *sums)
             cost += (panels[1] - panels[0]) * row_tiles
             slot += row_tiles + 1
+            group += 1
 
 
 @inlined

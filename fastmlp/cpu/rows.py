@@ -8,9 +8,12 @@ from numba import types
 from numba.extending import overload
 
 from fastmlp.cpu.compile import OPTIONS, inlined, kernel
+from fastmlp.cpu.dots import tail_product
 from fastmlp.cpu.lanes import keep_first, lane, load, load_first, prefetch, repeat, store, sums_of_rows, width
 from fastmlp.cpu.layout import (
     ACTIVATION,
+    ALONG,
+    ALONG_STRIDE,
     BACKWARD,
     BIAS,
     CHOSEN,
@@ -30,6 +33,7 @@ from fastmlp.cpu.layout import (
     OWN_WEIGHTS,
     ROW_STRIDE,
     SLOPE,
+    TAIL,
     WEIGHT,
     WEIGHT_STRIDE,
     lies_along,
@@ -81,9 +85,24 @@ def gather(memory, block, row_stride, rows, order, first_row, last_row):
 
 @kernel
 def dense(memory, plan, product, span):
-    """Rows span[0] to span[1] of out = left @ weight + bias; product: the seven fields of a layer's record for it."""
+    """Rows span[0] to span[1] of out = left @ weight + bias; product: the ten fields of a layer's record for it."""
     lanes, row_stride = width(memory), plan[ROW_STRIDE]
     panels, weight_stride = plan[product + OUT_PANELS], plan[product + WEIGHT_STRIDE]
+    if plan[product + TAIL] > 0:
+        panels -= 1
+        tail_product(
+            memory,
+            plan[product + OUTPUT] + panels * row_stride,
+            plan[product + BIAS] + panels * lanes,
+            plan[product + INPUT],
+            plan[product + ALONG],
+            row_stride,
+            plan[product + ALONG_STRIDE],
+            span[0],
+            span[1],
+            plan[product + INPUTS],
+            plan[product + TAIL],
+        )
     groups = parts_of(panels, PANELS)
     for group in range(groups):
         panel = edge(panels, groups, group)
@@ -113,11 +132,12 @@ def single_output(memory, plan, layer, span):
         count = min(lanes, span[1] - first)
         for row in range(first, first + count):
             left = plan[layer + INPUT] + row * lanes
-            # what the lanes beyond the inputs hold is no number, maybe
-            total = keep_first(load(memory, left + last * row_stride) * load(memory, weight + last * lanes), rest, 0.0)
+            total = repeat(memory, 0.0)
             for panel in range(last):
                 total = total + load(memory, left + panel * row_stride) * load(memory, weight + panel * lanes)
-            store(memory, output + row * lanes, total)
+            # what the lanes beyond the inputs hold is no number, maybe
+            inputs = keep_first(load(memory, left + last * row_stride), rest, 0.0)
+            store(memory, output + row * lanes, total + inputs * load(memory, weight + last * lanes))
         sums = sums_of_rows(memory, output + first * lanes, lanes) + memory[plan[layer + BIAS]]
         for i in range(count):
             store(memory, output + (first + i) * lanes, keep_first(repeat(memory, lane(sums, i)), 1, 0.0))

@@ -60,3 +60,4 @@ def detect() -> InstructionSet:
 INSTRUCTION_SET = detect()
 ROWS = INSTRUCTION_SET.rows
 PANELS = INSTRUCTION_SET.panels
+TAIL_UNITS = 4  # outputs beyond the whole registers that are summed at once, along the inputs
