@@ -13,6 +13,7 @@ from fastmlp.cpu.layout import BLOCK_ROWS, FIRST, GRADIENT
 from fastmlp.cpu.mean_loss import mean_loss
 from fastmlp.cpu.parameters import UPDATE_CODES
 from fastmlp.cpu.program import program_of
+from fastmlp.cpu.shuffle import room_for_numbers
 from fastmlp.cpu.step import (
     ALPHA,
     BATCH,
@@ -314,14 +315,15 @@ class Engine:
         control[EPOCHS], control[SHUFFLES] = epochs, generator.size > 0
         curve[BEST : PATIENCE + 1] = stopping
         first_step, n_steps = int(control[STEP]), job[2]
+        roomy = room_for_numbers(generator)
         try:
-            self._work(*job, generator)
+            self._work(*job, roomy)
         except KeyboardInterrupt:
             if control[STEP] - first_step < n_steps:
                 raise
             self._interrupted = True
         shuffle.order[:] = self._order if self._index is None else self._place_of[self._order]
-        shuffle.give_generator(generator)
+        shuffle.give_generator(roomy[: generator.size])
         return curve[CURVE : CURVE + (control[STEP] - first_step) // n_steps].tolist()
 
     def _prepare_update(self, batch_size, alpha, update):
