@@ -30,6 +30,7 @@ from fastmlp.cpu.layout import (
     has_single_output,
     is_along,
     lanes_of,
+    padded_units,
     record_of,
     tail_of,
 )
@@ -37,7 +38,7 @@ from fastmlp.cpu.output import RAW
 from fastmlp.cpu.program import code_of, program_of
 from fastmlp.cpu.rows import first_layer, forward_rows, gather
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
-from fastmlp.cpu.target import ROWS, TAIL_UNITS
+from fastmlp.cpu.target import ROWS
 from fastmlp.cpu.threads import fair_share, resolve_threads
 from fastmlp.futures import complete
 from fastmlp.network import Network
@@ -195,7 +196,7 @@ def pack_parameters(layout: Layout, coefs: list[np.ndarray], intercepts: list[np
         pack(layout.memory, record[WEIGHT], stride, read_only(weight), rows)
         pack(layout.memory, record[BIAS], layout.lanes, read_only(bias), rows[:1])
         if record[TAIL] > 0:
-            tail = np.zeros((-(-record[TAIL] // TAIL_UNITS) * TAIL_UNITS, record[INPUTS]), layout.dtype)
+            tail = np.zeros((padded_units(record[TAIL]), record[INPUTS]), layout.dtype)
             tail[: record[TAIL]] = weight[:, -record[TAIL] :].T
             pack(layout.memory, record[ALONG], record[ALONG_STRIDE], read_only(tail), np.arange(len(tail)))
 

@@ -115,7 +115,12 @@ def has_single_output(index: int, widths: tuple[int, int]) -> bool:
 def tail_of(inputs: int, outputs: int, lanes: int) -> int:
     """Return how many outputs beyond the whole registers are summed along the inputs; 0 where a register is as fast."""
     rest = outputs % lanes
-    return rest if inputs >= 2 * lanes and -(-rest // TAIL_UNITS) * TAIL_UNITS <= 3 * lanes // 4 else 0
+    return rest if inputs >= 2 * lanes and padded_units(rest) <= 3 * lanes // 4 else 0
+
+
+def padded_units(units: int) -> int:
+    """Return the outputs of a tail rounded up to what are summed at once."""
+    return -(-units // TAIL_UNITS) * TAIL_UNITS
 
 
 def n_groups(record: list[int]) -> int:

@@ -85,12 +85,12 @@ def make_gradient_tile(panels):
 
 
 def make_tail_gradient(panels):
-    """Return the kernel that adds TAIL_UNITS columns x so many panels of right.T @ left over a block of rows."""
+    """Return the kernel that adds so many panels of inputs x TAIL_UNITS outputs of left.T @ right over rows."""
     tile_repeat = make_tile_repeat(panels, TAIL_UNITS)
 
     @kernel
     def tail_gradient(memory, out, zeros, left, right, row_stride, rows, fresh):
-        """out + left.T @ right, or with `fresh` left.T @ right; left: [panels][rows][lanes]; right: some of a panel."""
+        """out += left.T @ right, or with `fresh` out = it; left: [panels][rows][lanes]; right: lanes of a panel."""
         lanes = width(memory)
         tile = tile_repeat(memory, zeros, 0)
         whole = rows // UNROLLED * UNROLLED

@@ -436,9 +436,9 @@ def take_tiles(program, memory, penalties, plan, rows, block, update, sums, unit
             panels = panels_of_group(plan, layer, group)
             first, last = tiles_of_part(cost, row_tiles, panels[1] - panels[0], part)
             if is_tail(plan, layer, panels[0]):  # its tiles are of whole registers of inputs
-                tiles_at_once = width(memory) // ROWS
-                first = min(row_tiles, parts_of(first, tiles_at_once) * tiles_at_once)
-                last = min(row_tiles, parts_of(last, tiles_at_once) * tiles_at_once)
+                together = width(memory) // ROWS
+                first = min(row_tiles, parts_of(first, together) * together)
+                last = min(row_tiles, parts_of(last, together) * together)
             for tile in range(first, last, TILES_AT_ONCE):
                 tiles = (tile, min(last, tile + TILES_AT_ONCE))
                 if lies_along(plan, layer):
