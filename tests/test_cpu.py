@@ -21,8 +21,9 @@ from suite import measured
 from fastmlp import reference
 from fastmlp.cpu import compile, layout
 from fastmlp.cpu import engine as cpu_engine
+from fastmlp.cpu import forward as cpu_forward
 from fastmlp.cpu.engine import Engine
-from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward, share_rows
+from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward, pieces_of, share_rows
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, TAIL, UNITS, Layout, lanes_of
 from fastmlp.cpu.multiply import ROW_BLOCK
 from fastmlp.cpu.parameters import TILES_AT_ONCE
@@ -474,12 +475,46 @@ def test_prediction_has_the_same_bits_for_any_number_of_threads(monkeypatch):
         )
 
 
+def test_what_a_thread_keeps_for_its_next_prediction(monkeypatch):
+    """It is of the same network and rows, or made anew, nobody else has it at the time, and it is not large."""
+    made = []
+    encode = cpu_forward.encode
+    monkeypatch.setattr(cpu_forward, "encode", lambda *args, **named: made.append(args) or encode(*args, **named))
+    monkeypatch.setattr(cpu_forward, "_spare", threading.local())
+    network, other = make_network((80, 120, 80, 2)), make_network((80, 117, 80, 2))
+    X, _, _, parameters = make_problem(network, 40)
+    others = make_problem(other, 40)[3]
+    expected = [reference.forward(*case) for case in ((network, *parameters, X), (other, *others, X))]
+    for _ in range(3):
+        np.testing.assert_allclose(forward(network, *parameters, X), expected[0], rtol=1e-10)
+    assert len(made) == 1
+    np.testing.assert_allclose(forward(other, *others, X), expected[1], rtol=1e-10)
+    np.testing.assert_allclose(forward(network, *parameters, X[:30]), expected[0][:30], rtol=1e-10)
+    assert len(made) == 3
+
+    doubled = [[2 * x for x in each] for each in parameters]
+    forward_packed = cpu_forward.forward_packed
+
+    def within(*arguments):  # as what handles a signal may
+        monkeypatch.setattr(cpu_forward, "forward_packed", forward_packed)
+        got = forward(network, *doubled, X)
+        np.testing.assert_allclose(got, reference.forward(network, *doubled, X), rtol=1e-10)
+        forward_packed(*arguments)
+
+    for _ in range(2):
+        monkeypatch.setattr(cpu_forward, "forward_packed", within)
+        np.testing.assert_allclose(forward(network, *parameters, X), expected[0], rtol=1e-10)
+    monkeypatch.setattr(cpu_forward, "MOST_SPARE_BYTES", 0)
+    forward(network, *parameters, X)
+    assert not vars(cpu_forward._spare)
+
+
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 @pytest.mark.parametrize("n_rows", [1, ROWS - 1, ROWS, 3 * ROWS + 1, 40 * BLOCK_ROWS + 5])
 def test_pieces_of_rows(n_rows, n_threads):
     """They are whole tiles but the last one, and no row is in two of them."""
     pieces = []
-    share_rows(lambda thread, first, last: pieces.append((first, last)), n_rows, n_threads)
+    share_rows(lambda: lambda thread, *piece: pieces.append(piece), pieces_of(n_rows, n_threads), n_threads)
     ends = [end for piece in sorted(pieces) for end in piece]
     assert (ends[0], ends[-1]) == (0, n_rows)
     assert ends[1:-1:2] == ends[2::2]
@@ -497,7 +532,29 @@ def test_errors_in_pieces_of_rows_are_raised():
 
     for failing in (0, 1):
         with pytest.raises(ValueError, match=f"of thread {failing}"):
-            share_rows(partial(part, failing), 2 * ROWS, 2)
+            share_rows(lambda failing=failing: partial(part, failing), pieces_of(2 * ROWS, 2), 2)
+
+
+def test_no_piece_is_taken_where_the_preparation_fails(monkeypatch):
+    helpers, taken = [], []
+    monkeypatch.setattr(cpu_forward, "complete", lambda *arguments: taken.append(arguments))
+    monkeypatch.setattr(
+        cpu_forward,
+        "start_new_thread",
+        lambda function, arguments: helpers.append(threading.Thread(target=function, args=arguments)),
+    )
+
+    def prepare():
+        for helper in helpers:
+            helper.start()
+        raise ValueError("no memory")
+
+    with pytest.raises(ValueError, match="no memory"):
+        share_rows(prepare, pieces_of(40 * ROWS, 3), 3)
+    for helper in helpers:
+        helper.join(timeout=60)
+        assert not helper.is_alive()
+    assert (len(helpers), taken) == (2, [])
 
 
 def test_who_comes_too_late_is_not_waited_for(monkeypatch):
@@ -505,7 +562,7 @@ def test_who_comes_too_late_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(
         "fastmlp.cpu.forward.start_new_thread", lambda function, arguments: late.append(partial(function, *arguments))
     )
-    share_rows(lambda thread, first, last: rows.append((thread, first, last)), 2 * ROWS, 3)
+    share_rows(lambda: lambda *taken: rows.append(taken), pieces_of(2 * ROWS, 3), 3)
     assert {thread for thread, _, _ in rows} == {0}
     for helper in late:
         helper()
@@ -515,7 +572,7 @@ def test_who_comes_too_late_is_not_waited_for(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("fastmlp.cpu.forward.start_new_thread", fails)
-    share_rows(lambda thread, first, last: rows.append((thread, first, last)), 2 * ROWS, 3)
+    share_rows(lambda: lambda *taken: rows.append(taken), pieces_of(2 * ROWS, 3), 3)
     assert sum(last - first for _, first, last in rows) == 4 * ROWS
 
 

@@ -1,6 +1,7 @@
 """Prediction: rows through the network, in blocks, so that memory does not grow with rows x hidden width."""
 
-from _thread import start_new_thread
+import threading
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -46,8 +47,11 @@ from fastmlp.network import Network
 # So few rows, or products, go through the weights as they lie: to copy them into panels would take longer.
 FEW_ROWS = 6
 FEW_PRODUCTS = 250_000
-WORK_PER_THREAD = 50_000_000  # multiply-adds that make a thread worth its start
+WORK_PER_THREAD = 25_000_000  # multiply-adds that make a thread worth its start
 PIECES_PER_THREAD = 8
+SMALLEST_PIECE = 32  # rows
+MOST_SPARE_BYTES = 1 << 22  # what a thread keeps for its next prediction
+_spare = threading.local()  # `layout`: of the thread's last prediction, to save its making and the system's new pages
 NO_GROUPS = np.empty(0, dtype=np.int64)
 
 
@@ -201,21 +205,35 @@ def pack_parameters(layout: Layout, coefs: list[np.ndarray], intercepts: list[np
             pack(layout.memory, record[ALONG], record[ALONG_STRIDE], read_only(tail), np.arange(len(tail)))
 
 
-def share_rows(part: Callable[[int, int, int], None], n_rows: int, n_threads: int) -> None:
-    """Run part(thread, first row, last row) for all rows in so many threads, this one being number 0.
-
-    Each takes a piece of the rows, of whole tiles, when it is ready. Who has not begun when none is left is not waited
-    for: on a busy machine that may take longer than all the rows.
-    """
-    count = max(n_threads, min(PIECES_PER_THREAD * n_threads, n_rows // BLOCK_ROWS)) if n_threads > 1 else 1
+def pieces_of(n_rows: int, n_threads: int) -> list[tuple[int, int]]:
+    """Return the (first, last) rows of the pieces that so many threads take, of whole tiles but for the last one."""
+    count = max(n_threads, min(PIECES_PER_THREAD * n_threads, n_rows // SMALLEST_PIECE)) if n_threads > 1 else 1
     edges = [*(n_rows * i // count // ROWS * ROWS for i in range(count)), n_rows]
-    pieces = iter([piece for piece in pairwise(edges) if piece[0] < piece[1]])  # to take the next one is atomic
+    return [piece for piece in pairwise(edges) if piece[0] < piece[1]]
+
+
+def share_rows(prepare: Callable[[], Callable], pieces: list[tuple[int, int]], n_threads: int) -> None:
+    """Run part(thread, first row, last row) for all pieces in so many threads, this one being number 0.
+
+    prepare: returns the function `part`; the threads start in the meantime. Each takes a piece when it is ready. Who
+    has not begun when none is left is not waited for: on a busy machine that may take longer than all the rows.
+    """
+    if n_threads == 1:
+        part = prepare()
+        for first, last in pieces:
+            part(0, first, last)
+        return
+    left, part = iter(pieces), None  # to take the next one is atomic
+    unprepared = allocate_lock()
+    unprepared.acquire()
 
     def take(thread):
-        for first, last in pieces:
+        for first, last in left:
             part(thread, first, last)
 
     def help_with(thread, future):
+        with unprepared:
+            pass
         if future.set_running_or_notify_cancel():
             complete(future, lambda: take(thread))
 
@@ -223,6 +241,14 @@ def share_rows(part: Callable[[int, int, int], None], n_rows: int, n_threads: in
     for thread, future in enumerate(helpers, start=1):
         with suppress(RuntimeError):  # the system has no thread for it
             start_new_thread(help_with, (thread, future))
+    try:
+        part = prepare()
+    except BaseException:
+        for future in helpers:
+            future.cancel()
+        raise
+    finally:
+        unprepared.release()
     try:
         take(0)
     finally:
@@ -266,14 +292,25 @@ def forward(
         return _forward_few(network, coefs, intercepts, X, raw)
     most = resolve_threads(n_threads)
     wanted = min(fair_share(most) if n_threads is None else most, max(1, products // WORK_PER_THREAD))
-    rows = min(n_rows, BLOCK_ROWS)
-    layout = encode(network, X.dtype, rows, wanted, isinstance(X, np.ndarray), training=False)
-    layout.set_batch(rows)
-    pack_parameters(layout, coefs, intercepts)
+    pieces = pieces_of(n_rows, wanted)
     out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
+    rows = min(max((last - first for first, last in pieces), default=0), BLOCK_ROWS)
+    key = (network, X.dtype, rows, wanted, isinstance(X, np.ndarray))
+    known, layout = vars(_spare).pop("layout", (None, None))
 
-    def part(thread, first, last):
-        forward_packed(out[first:last], layout, layout.plan_of(thread), rows_of(X, first, last), rows, raw)
+    def prepare():
+        nonlocal layout
+        if known != key:
+            layout = encode(*key, training=False)
+            layout.set_batch(rows)
+        pack_parameters(layout, coefs, intercepts)
 
-    share_rows(part, n_rows, wanted)
+        def part(thread, first, last):
+            forward_packed(out[first:last], layout, layout.plan_of(thread), rows_of(X, first, last), rows, raw)
+
+        return part
+
+    share_rows(prepare, pieces, wanted)
+    if layout.memory.nbytes <= MOST_SPARE_BYTES:
+        _spare.layout = key, layout
     return out

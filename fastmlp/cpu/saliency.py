@@ -7,7 +7,7 @@ import numpy as np
 
 from fastmlp.cpu.compile import entry
 from fastmlp.cpu.data import as_kernel_input, encode, read_only, rows_of
-from fastmlp.cpu.forward import WORK_PER_THREAD, copy_output, forward, pack, pack_parameters, share_rows
+from fastmlp.cpu.forward import WORK_PER_THREAD, copy_output, forward, pack, pack_parameters, pieces_of, share_rows
 from fastmlp.cpu.lanes import load, load_first, store, store_first, width
 from fastmlp.cpu.layout import (
     BACKWARD,
@@ -112,5 +112,5 @@ def input_gradient(
         plan, errors_of_rows = layout.plan_of(thread), read_only(errors[first:last])
         backward_blocks(program, out[first:last], layout.memory, plan, rows, errors_of_rows, order, block_rows)
 
-    share_rows(part, n_rows, wanted)
+    share_rows(lambda: part, pieces_of(n_rows, wanted), wanted)
     return out
