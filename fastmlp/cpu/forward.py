@@ -111,7 +111,7 @@ def row_of_sums(padded, left, weight, bias, tail, row):
 
 @kernel
 def tail_of_sums(padded, left, tail, bias, row):
-    """padded[outputs - units : outputs] <- left[row] @ tail.T + bias, in the order of `tail_product`."""
+    """As `row_of_sums`, of the tail only, in the order of `tail_product` and of `single_output`."""
     lanes = width(padded)
     units, depth = tail.shape
     place, whole = bias.size - units, (depth - 1) // lanes * lanes

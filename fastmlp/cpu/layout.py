@@ -352,9 +352,8 @@ class Layout:
             weight = np.asarray(weight)
             self._write(self._weight_view(record, distance), weight.T if is_along(record) else weight)
             start = distance + record[BIAS]
-            self.memory[start : start + record[OUT_PANELS] * self.lanes] = (
-                0  # beyond them a step that diverged left NaN
-            )
+            # beyond them a step that diverged left NaN
+            self.memory[start : start + record[OUT_PANELS] * self.lanes] = 0
             self.memory[start : start + len(bias)] = bias
 
     def write_transposed(self) -> None:
