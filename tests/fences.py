@@ -17,6 +17,7 @@ from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 
 from fastmlp import cpu
+from fastmlp.cpu import forward, pack, saliency
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.layout import ERROR, FIRST, HEAD, OTHER_GRADIENT, OUTPUT, Layout, layers_of
 
@@ -156,6 +157,12 @@ def fenced(regions, behind):
         assert layout.memory is engine._arguments[0]
         assert engine._arguments[2].size >= HEAD
 
+    arrays = []
+
+    def addresses_of(*parameters):
+        arrays[:] = [[fence(array, behind) for array in each] for each in parameters]  # they live until the next call
+        return pack.addresses_of(*arrays)
+
     found = entries()
     assert {"work", "forward_blocks", "backward_blocks"} <= {name for _, name, _ in found}
     with pytest.MonkeyPatch.context() as patch:
@@ -163,4 +170,6 @@ def fenced(regions, behind):
             patch.setattr(module, name, _fenced_call(entry, behind))
         (_fence_regions if regions else _fence_layouts)(patch, behind)
         patch.setattr(Engine, "load", fenced_load)
+        for module in (forward, saliency):
+            patch.setattr(module, "addresses_of", addresses_of)
         yield

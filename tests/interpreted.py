@@ -6,6 +6,7 @@ has a stand-in here: a register is a small array, an intrinsic a function of the
 body when it is called.
 """
 
+import ctypes
 import inspect
 import threading
 import time
@@ -245,6 +246,11 @@ def call_at(address, memory, *arguments):
     return False
 
 
+def matrix_at(like, address, rows, columns):
+    memory = (ctypes.c_char * (rows * columns * like.itemsize)).from_address(int(address))
+    return np.frombuffer(memory, like.dtype).reshape(rows, columns)
+
+
 INTRINSICS = {
     "width": lambda array: lanes(array),
     "repeat": lambda array, value: register(array, value),
@@ -263,7 +269,7 @@ INTRINSICS = {
 }
 for function in (load, store, load_first, store_first, keep_first, atomic_add, atomic_swap_if, tile_store):
     INTRINSICS[function.__name__] = function
-for function in (store_transposed, dots_zero, dots_add, dots_add_first, dots_store):
+for function in (matrix_at, store_transposed, dots_zero, dots_add, dots_add_first, dots_store):
     INTRINSICS[function.__name__] = function
 # those that a function makes, from what they close over
 MADE = {

@@ -23,7 +23,7 @@ from suite import run_kernel_tests
 
 from fastmlp import MLPClassifier, MLPRegressor, Perceptron
 from fastmlp.activation import Activation
-from fastmlp.cpu import forward, saliency
+from fastmlp.cpu import forward, saliency, share
 from fastmlp.cpu.engine import Engine
 from fastmlp.cpu.layout import BLOCK_ROWS, lanes_of
 from fastmlp.cpu.target import PANELS, ROWS
@@ -102,8 +102,7 @@ def predict(network, n_rows, dtype, n_threads):
     X, targets, weight, (coefs, intercepts) = make_problem(network, n_rows, dtype)
     results = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forward, "WORK_PER_THREAD", 1)
-        patch.setattr(saliency, "WORK_PER_THREAD", 1)
+        patch.setattr(share, "WAKE_PRODUCTS", 1)
         for few in (0, 1 << 40):
             patch.setattr(forward, "FEW_ROWS", few)
             patch.setattr(forward, "FEW_PRODUCTS", few)

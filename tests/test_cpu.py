@@ -7,7 +7,6 @@ import sys
 import threading
 import tracemalloc
 from dataclasses import replace
-from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from fastmlp.cpu import compile, layout
 from fastmlp.cpu import engine as cpu_engine
 from fastmlp.cpu import forward as cpu_forward
 from fastmlp.cpu.engine import Engine
-from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward, pieces_of, share_rows
+from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, TAIL, UNITS, Layout, lanes_of
 from fastmlp.cpu.multiply import ROW_BLOCK
 from fastmlp.cpu.parameters import TILES_AT_ONCE
@@ -462,17 +461,22 @@ def test_prediction_has_the_same_bits_for_any_number_of_rows(widths, loss, dtype
         )
 
 
-def test_prediction_has_the_same_bits_for_any_number_of_threads(monkeypatch):
-    monkeypatch.setattr("fastmlp.cpu.forward.WORK_PER_THREAD", 1)
-    network = make_network((11, 37, 3))
+@pytest.mark.parametrize("widths", [(11, 37, 3), (40, 100, 37, 1)])
+@pytest.mark.parametrize("most_bytes", [0, cpu_forward.MOST_SPARE_BYTES])
+def test_prediction_has_the_same_bits_for_any_number_of_threads(monkeypatch, widths, most_bytes):
+    """With one copy of the parameters for all threads, and one for each."""
+    monkeypatch.setattr("fastmlp.cpu.share.WAKE_PRODUCTS", 1)
+    monkeypatch.setattr(cpu_forward, "MOST_SPARE_BYTES", most_bytes)
+    network = make_network(widths)
     X, _, _, parameters = make_problem(network, 3 * BLOCK_ROWS)
     whole = forward(network, *parameters, X)
-    for n_threads in (2, 3):
+    for n_threads in (2, 3, 2):
         np.testing.assert_array_equal(forward(network, *parameters, X, n_threads), whole)
         np.testing.assert_array_equal(
             forward(network, *parameters, sparse.csr_array(X), n_threads),
             forward(network, *parameters, sparse.csr_array(X)),
         )
+    assert forward(network, *parameters, sparse.csr_array(X)[:0], 2).shape == (0, widths[-1])
 
 
 def test_what_a_thread_keeps_for_its_next_prediction(monkeypatch):
@@ -493,87 +497,20 @@ def test_what_a_thread_keeps_for_its_next_prediction(monkeypatch):
     assert len(made) == 3
 
     doubled = [[2 * x for x in each] for each in parameters]
-    forward_packed = cpu_forward.forward_packed
+    forward_call = cpu_forward.forward_call
 
     def within(*arguments):  # as what handles a signal may
-        monkeypatch.setattr(cpu_forward, "forward_packed", forward_packed)
+        monkeypatch.setattr(cpu_forward, "forward_call", forward_call)
         got = forward(network, *doubled, X)
         np.testing.assert_allclose(got, reference.forward(network, *doubled, X), rtol=1e-10)
-        forward_packed(*arguments)
+        return forward_call(*arguments)
 
     for _ in range(2):
-        monkeypatch.setattr(cpu_forward, "forward_packed", within)
+        monkeypatch.setattr(cpu_forward, "forward_call", within)
         np.testing.assert_allclose(forward(network, *parameters, X), expected[0], rtol=1e-10)
     monkeypatch.setattr(cpu_forward, "MOST_SPARE_BYTES", 0)
     forward(network, *parameters, X)
     assert not vars(cpu_forward._spare)
-
-
-@pytest.mark.parametrize("n_threads", [1, 2, 3])
-@pytest.mark.parametrize("n_rows", [1, ROWS - 1, ROWS, 3 * ROWS + 1, 40 * BLOCK_ROWS + 5])
-def test_pieces_of_rows(n_rows, n_threads):
-    """They are whole tiles but the last one, and no row is in two of them."""
-    pieces = []
-    share_rows(lambda: lambda thread, *piece: pieces.append(piece), pieces_of(n_rows, n_threads), n_threads)
-    ends = [end for piece in sorted(pieces) for end in piece]
-    assert (ends[0], ends[-1]) == (0, n_rows)
-    assert ends[1:-1:2] == ends[2::2]
-    assert all(end % ROWS == 0 for end in ends[:-1])
-
-
-def test_errors_in_pieces_of_rows_are_raised():
-    """Whoever took the piece; the other threads have ended by then."""
-    barrier, caller = threading.Barrier(2, timeout=60), threading.get_ident()
-
-    def part(failing, thread, first, last):
-        barrier.wait()  # until both have one
-        if (threading.get_ident() == caller) == (failing == 0):
-            raise ValueError(f"of thread {thread}")
-
-    for failing in (0, 1):
-        with pytest.raises(ValueError, match=f"of thread {failing}"):
-            share_rows(lambda failing=failing: partial(part, failing), pieces_of(2 * ROWS, 2), 2)
-
-
-def test_no_piece_is_taken_where_the_preparation_fails(monkeypatch):
-    helpers, taken = [], []
-    monkeypatch.setattr(cpu_forward, "complete", lambda *arguments: taken.append(arguments))
-    monkeypatch.setattr(
-        cpu_forward,
-        "start_new_thread",
-        lambda function, arguments: helpers.append(threading.Thread(target=function, args=arguments)),
-    )
-
-    def prepare():
-        for helper in helpers:
-            helper.start()
-        raise ValueError("no memory")
-
-    with pytest.raises(ValueError, match="no memory"):
-        share_rows(prepare, pieces_of(40 * ROWS, 3), 3)
-    for helper in helpers:
-        helper.join(timeout=60)
-        assert not helper.is_alive()
-    assert (len(helpers), taken) == (2, [])
-
-
-def test_who_comes_too_late_is_not_waited_for(monkeypatch):
-    late, rows = [], []
-    monkeypatch.setattr(
-        "fastmlp.cpu.forward.start_new_thread", lambda function, arguments: late.append(partial(function, *arguments))
-    )
-    share_rows(lambda: lambda *taken: rows.append(taken), pieces_of(2 * ROWS, 3), 3)
-    assert {thread for thread, _, _ in rows} == {0}
-    for helper in late:
-        helper()
-    assert sum(last - first for _, first, last in rows) == 2 * ROWS
-
-    def fails(function, arguments):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr("fastmlp.cpu.forward.start_new_thread", fails)
-    share_rows(lambda: lambda *taken: rows.append(taken), pieces_of(2 * ROWS, 3), 3)
-    assert sum(last - first for _, first, last in rows) == 4 * ROWS
 
 
 def test_no_compiling_for_other_hyperparameters():

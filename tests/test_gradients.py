@@ -379,7 +379,7 @@ def test_same_bits_for_any_number_of_threads_and_rows(monkeypatch, rows):
     rows = csr_array(np.tile(rows.toarray(), (9, 1))) if rows is SPARSE else np.tile(rows, (9, 1))
     model = classifier(activation=("gelu", "relu"), n_threads=1).fit(X, y)
     whole = model.input_gradient(rows)
-    monkeypatch.setattr("fastmlp.cpu.saliency.WORK_PER_THREAD", 1)
+    monkeypatch.setattr("fastmlp.cpu.share.WAKE_PRODUCTS", 1)
     for n_threads in (2, 3, 5):
         np.testing.assert_array_equal(model.set_params(n_threads=n_threads).input_gradient(rows), whole)
     for n_rows in (1, 2, 8, 600):

@@ -14,12 +14,12 @@ FITS, PREDICTIONS = (10_000, 1_000_000) if FULL else (320, 8_000)
 # resident varies by some MB without that.
 MEMORY, OBJECTS = 10_000_000, 100
 PROGRAM = """
-import ctypes, gc, json, sys, threading, warnings
+import ctypes, gc, json, sys, threading, time, warnings
 import numpy as np
 import psutil
 from scipy.sparse import csr_array
 from fastmlp import Activation, MLPClassifier, MLPRegressor, fit_many
-from fastmlp.cpu import engine, forward
+from fastmlp.cpu import engine, share
 
 warnings.simplefilter("ignore")
 random = np.random.default_rng(0)
@@ -27,7 +27,7 @@ X = random.normal(size=(160, 72))
 X_of = {"float64": X, "float32": X.astype(np.float32), "csr": csr_array(np.where(X > 1, X, 0))}
 y, labels = X @ random.normal(size=(72, 2)), np.array(list("abc"))[np.argmax(X[:, :3], axis=1)]
 with_nan = np.where(X > 3, np.nan, X)
-forward.WORK_PER_THREAD = 100_000  # so that predictions have helpers, too
+share.WAKE_PRODUCTS = 25_000  # so that predictions have helpers, too
 teams, kept = [0], []
 begin = engine.Team.__init__
 
@@ -90,6 +90,7 @@ def predictions(models, count):
         (model.predict if i % 2 else getattr(model, "predict_proba", model.predict))(part)
 
 def measure():
+    time.sleep(2 * share.STAY_SECONDS)
     gc.collect()
     if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
         ctypes.CDLL(None).malloc_trim(0)  # what is free lies scattered among what is not, and stays resident for long

@@ -81,7 +81,7 @@ def test_same_bits_for_any_number_of_rows_and_threads(monkeypatch, widths, dtype
     few = min(FEW_PRODUCTS // network.without_output().n_parameters, BLOCK_ROWS)
     for n_rows in (1, 5, FEW_ROWS, FEW_ROWS + 1, few, few + 1, BLOCK_ROWS + 1):
         np.testing.assert_array_equal(hidden_layer(network, *parameters, rows[:n_rows]), whole[:n_rows])
-    monkeypatch.setattr("fastmlp.cpu.forward.WORK_PER_THREAD", 1)
+    monkeypatch.setattr("fastmlp.cpu.share.WAKE_PRODUCTS", 1)
     for n_threads in (2, 3):
         np.testing.assert_array_equal(hidden_layer(network, *parameters, rows, n_threads), whole)
 

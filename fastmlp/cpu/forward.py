@@ -1,57 +1,42 @@
 """Prediction: rows through the network, in blocks, so that memory does not grow with rows x hidden width."""
 
 import threading
-from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
-from concurrent.futures import Future, wait
-from contextlib import suppress
-from itertools import pairwise
+from functools import partial
 
 import numpy as np
 
 from fastmlp.cpu.compile import entry, kernel
-from fastmlp.cpu.data import as_kernel_input, encode, read_only, rows_of
+from fastmlp.cpu.data import as_kernel_input, encode, rows_of
 from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, sums_of_rows, width
 from fastmlp.cpu.layout import (
-    ALONG,
-    ALONG_STRIDE,
-    BIAS,
     BLOCK_ROWS,
     GROUPS,
     HEAD,
-    INPUTS,
     N_LAYERS,
     OUTPUT,
     OUTPUTS,
     ROW_STRIDE,
-    TAIL,
-    WEIGHT,
-    WEIGHT_STRIDE,
     Layout,
     has_single_output,
-    is_along,
     lanes_of,
-    padded_units,
     record_of,
     tail_of,
 )
 from fastmlp.cpu.output import RAW
+from fastmlp.cpu.pack import NO_PARAMETERS, addresses_of, pack_layers, pack_parameters
 from fastmlp.cpu.program import code_of, program_of
-from fastmlp.cpu.rows import first_layer, forward_rows, gather
+from fastmlp.cpu.rows import first_layer, forward_rows
+from fastmlp.cpu.share import pieces_of, share_rows, threads_worth
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
-from fastmlp.cpu.target import ROWS
 from fastmlp.cpu.threads import fair_share, resolve_threads
-from fastmlp.futures import complete
 from fastmlp.network import Network
 
 # So few rows, or products, go through the weights as they lie: to copy them into panels would take longer.
 FEW_ROWS = 6
-FEW_PRODUCTS = 250_000
-WORK_PER_THREAD = 25_000_000  # multiply-adds that make a thread worth its start
-PIECES_PER_THREAD = 8
-SMALLEST_PIECE = 32  # rows
+FEW_PRODUCTS = 150_000
 MOST_SPARE_BYTES = 1 << 22  # what a thread keeps for its next prediction
-_spare = threading.local()  # `layout`: of the thread's last prediction, to save its making and the system's new pages
+_spare = threading.local()  # `places`: of the thread's last prediction, to save their making and the system's new pages
 NO_GROUPS = np.empty(0, dtype=np.int64)
 
 
@@ -65,13 +50,19 @@ def copy_output(out, memory, output, row_stride, row, target, n_outputs):
 
 
 @entry
-def forward_blocks(program, out, memory, plan, X, order, block_rows, loss):
-    """out <- outputs of the rows X[order], a block at a time; loss: its code, or RAW for the preactivations."""
+def forward_blocks(program, out, memory, plan, X, order, block_rows, loss, parameters):
+    """out <- outputs of the rows X[order], a block at a time; loss: its code, or RAW for the preactivations.
+
+    order: 0, 1, ..., for each row, and for each input of a layer where there are addresses of parameters to be packed.
+    """
+    if parameters.size > 0:
+        pack_layers(memory, plan, parameters, order)
     mode = flush_subnormals()
     last = record_of(plan[N_LAYERS] - 1)
     n_outputs, row_stride, groups = plan[last + OUTPUTS], plan[ROW_STRIDE], plan[plan[GROUPS] :]
-    for start in range(0, order.size, block_rows):
-        rows = min(block_rows, order.size - start)
+    n_rows = len(out)
+    for start in range(0, n_rows, block_rows):
+        rows = min(block_rows, n_rows - start)
         first_layer(memory, plan, HEAD, X, order[start : start + rows], (0, rows))
         forward_rows(program, memory, plan, (0, rows), 0, np.uint64(0))
         if loss != RAW:
@@ -79,12 +70,6 @@ def forward_blocks(program, out, memory, plan, X, order, block_rows, loss):
         for row in range(rows):
             copy_output(out, memory, plan[last + OUTPUT], row_stride, row, start + row, n_outputs)
     restore_mode(mode)
-
-
-@entry
-def pack(memory, place, stride, matrix, rows):
-    """memory: [panels][rows][lanes] at `place` <- matrix[rows]."""
-    gather(memory, place, stride, matrix, rows, 0, rows.size)
 
 
 @kernel
@@ -182,80 +167,18 @@ def _forward_few(network, coefs, intercepts, X, raw):
     return X
 
 
-def forward_packed(out: np.ndarray, layout: Layout, plan: np.ndarray, X, block_rows: int, raw: bool) -> None:
-    """out <- the outputs for X at the parameters in the buffer of `layout`; plan: the layout's, or a thread's."""
+def forward_call(
+    out: np.ndarray, layout: Layout, plan: np.ndarray, X, block_rows: int, raw: bool, parameters: np.ndarray
+) -> Callable[[], None]:
+    """Return the call that gives `out` the outputs for X at the parameters in the buffer of `layout`.
+
+    plan: the layout's, or a thread's; parameters: addresses of those to be packed into the buffer before, or none.
+    """
     program = program_of(layout.network)
     code = RAW if raw else program.loss_codes[layout.network.loss]
-    forward_blocks(program, out, layout.memory, plan, as_kernel_input(X), np.arange(X.shape[0]), block_rows, code)
-
-
-def pack_parameters(layout: Layout, coefs: list[np.ndarray], intercepts: list[np.ndarray]) -> None:
-    """Copy weights and biases into a buffer for prediction."""
-    for record, weight, bias in zip(layout.layers, coefs, intercepts, strict=True):
-        stride = record[WEIGHT_STRIDE]
-        if is_along(record):
-            weight, stride = weight.T, layout.lanes
-        rows = np.arange(len(weight))
-        weight, bias = np.ascontiguousarray(weight), np.ascontiguousarray(bias).reshape(1, -1)
-        pack(layout.memory, record[WEIGHT], stride, read_only(weight), rows)
-        pack(layout.memory, record[BIAS], layout.lanes, read_only(bias), rows[:1])
-        if record[TAIL] > 0:
-            tail = np.zeros((padded_units(record[TAIL]), record[INPUTS]), layout.dtype)
-            tail[: record[TAIL]] = weight[:, -record[TAIL] :].T
-            pack(layout.memory, record[ALONG], record[ALONG_STRIDE], read_only(tail), np.arange(len(tail)))
-
-
-def pieces_of(n_rows: int, n_threads: int) -> list[tuple[int, int]]:
-    """Return the (first, last) rows of the pieces that so many threads take, of whole tiles but for the last one."""
-    count = max(n_threads, min(PIECES_PER_THREAD * n_threads, n_rows // SMALLEST_PIECE)) if n_threads > 1 else 1
-    edges = [*(n_rows * i // count // ROWS * ROWS for i in range(count)), n_rows]
-    return [piece for piece in pairwise(edges) if piece[0] < piece[1]]
-
-
-def share_rows(prepare: Callable[[], Callable], pieces: list[tuple[int, int]], n_threads: int) -> None:
-    """Run part(thread, first row, last row) for all pieces in so many threads, this one being number 0.
-
-    prepare: returns the function `part`; the threads start in the meantime. Each takes a piece when it is ready. Who
-    has not begun when none is left is not waited for: on a busy machine that may take longer than all the rows.
-    """
-    if n_threads == 1:
-        part = prepare()
-        for first, last in pieces:
-            part(0, first, last)
-        return
-    left, part = iter(pieces), None  # to take the next one is atomic
-    unprepared = allocate_lock()
-    unprepared.acquire()
-
-    def take(thread):
-        for first, last in left:
-            part(thread, first, last)
-
-    def help_with(thread, future):
-        with unprepared:
-            pass
-        if future.set_running_or_notify_cancel():
-            complete(future, lambda: take(thread))
-
-    helpers = [Future() for _ in range(1, n_threads)]
-    for thread, future in enumerate(helpers, start=1):
-        with suppress(RuntimeError):  # the system has no thread for it
-            start_new_thread(help_with, (thread, future))
-    try:
-        part = prepare()
-    except BaseException:
-        for future in helpers:
-            future.cancel()
-        raise
-    finally:
-        unprepared.release()
-    try:
-        take(0)
-    finally:
-        began = [future for future in helpers if not future.cancel()]
-        wait(began)
-    for future in began:
-        future.result()
+    order = np.arange(max(len(out), *layout.network.widths))
+    rows = as_kernel_input(X)
+    return partial(forward_blocks, program, out, layout.memory, plan, rows, order, block_rows, code, parameters)
 
 
 def forward(
@@ -291,26 +214,39 @@ def forward(
     if isinstance(X, np.ndarray) and (n_rows <= FEW_ROWS or products <= FEW_PRODUCTS):
         return _forward_few(network, coefs, intercepts, X, raw)
     most = resolve_threads(n_threads)
-    wanted = min(fair_share(most) if n_threads is None else most, max(1, products // WORK_PER_THREAD))
-    pieces = pieces_of(n_rows, wanted)
+    wanted = min(fair_share(most) if n_threads is None else most, threads_worth(products))
+    pieces = pieces_of(n_rows, network.n_parameters, wanted)
+    wanted = min(wanted, len(pieces))
     out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
-    rows = min(max((last - first for first, last in pieces), default=0), BLOCK_ROWS)
-    key = (network, X.dtype, rows, wanted, isinstance(X, np.ndarray))
-    known, layout = vars(_spare).pop("layout", (None, None))
+    rows = max(1, min(max(last - first for first, last in pieces), BLOCK_ROWS))
+    dense = isinstance(X, np.ndarray)
+    # To have its own copy of the parameters saves a thread to wait for another one's, but takes memory.
+    shared = wanted > 1 and wanted * network.n_parameters * X.dtype.itemsize > MOST_SPARE_BYTES
 
-    def prepare():
-        nonlocal layout
-        if known != key:
-            layout = encode(*key, training=False)
-            layout.set_batch(rows)
-        pack_parameters(layout, coefs, intercepts)
+    def make_place(n_threads=1):
+        layout = encode(network, X.dtype, rows, n_threads, dense, training=False)
+        layout.set_batch(rows)
+        return layout, layout.plan
 
-        def part(thread, first, last):
-            forward_packed(out[first:last], layout, layout.plan_of(thread), rows_of(X, first, last), rows, raw)
+    key = (network, X.dtype, rows, wanted, dense)
+    known, places = vars(_spare).pop("places", (None, None))
+    if known != key:
+        places = [None] * wanted  # each thread makes its own one
+    parameters = addresses_of(coefs, intercepts)
+    if shared:
+        layout, plan = make_place(wanted)
+        places = [(layout, layout.plan_of(thread)) for thread in range(wanted)]
+        pack_parameters(layout.memory, plan, parameters, np.arange(max(network.widths)))
+        parameters = NO_PARAMETERS
+    to_pack = [parameters] * wanted
 
-        return part
+    def part(thread, first, last):
+        if places[thread] is None:
+            places[thread] = make_place()
+        parameters, to_pack[thread] = to_pack[thread], NO_PARAMETERS
+        return forward_call(out[first:last], *places[thread], rows_of(X, first, last), rows, raw, parameters)
 
-    share_rows(prepare, pieces, wanted)
-    if layout.memory.nbytes <= MOST_SPARE_BYTES:
-        _spare.layout = key, layout
+    share_rows(part, pieces, wanted)
+    if not shared and sum(place[0].memory.nbytes for place in places if place) <= MOST_SPARE_BYTES:
+        _spare.places = key, places
     return out

@@ -3,11 +3,13 @@
 Entries of their own, compiled when they are first used: who only trains and predicts does not wait for them.
 """
 
+from functools import partial
+
 import numpy as np
 
 from fastmlp.cpu.compile import entry
 from fastmlp.cpu.data import as_kernel_input, encode, read_only, rows_of
-from fastmlp.cpu.forward import WORK_PER_THREAD, copy_output, forward, pack, pack_parameters, pieces_of, share_rows
+from fastmlp.cpu.forward import copy_output, forward
 from fastmlp.cpu.lanes import load, load_first, store, store_first, width
 from fastmlp.cpu.layout import (
     BACKWARD,
@@ -22,8 +24,10 @@ from fastmlp.cpu.layout import (
     lanes_of,
     record_of,
 )
+from fastmlp.cpu.pack import addresses_of, pack_parameters
 from fastmlp.cpu.program import code_of, program_of
 from fastmlp.cpu.rows import backward_rows, dense, first_layer, forward_rows, gather
+from fastmlp.cpu.share import pieces_of, share_rows, threads_worth
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 from fastmlp.cpu.threads import resolve_threads
 from fastmlp.network import Network
@@ -46,6 +50,12 @@ def backward_blocks(program, out, memory, plan, X, errors, order, block_rows):
         for row in range(rows):
             copy_output(out, memory, plan[first + ERROR_BELOW], row_stride, row, start + row, plan[first + INPUTS])
     restore_mode(mode)
+
+
+@entry
+def pack(memory, place, stride, matrix, rows):
+    """memory: [panels][rows][lanes] at `place` <- matrix[rows]."""
+    gather(memory, place, stride, matrix, rows, 0, rows.size)
 
 
 @entry
@@ -95,22 +105,28 @@ def input_gradient(
         Of X's dtype.
     """
     n_rows = X.shape[0]
-    wanted = min(resolve_threads(n_threads), max(1, 2 * n_rows * network.n_parameters // WORK_PER_THREAD), n_rows)
+    products = 2 * network.n_parameters
+    wanted = min(resolve_threads(n_threads), threads_worth(n_rows * products))
+    pieces = pieces_of(n_rows, products, wanted)
+    wanted = min(wanted, len(pieces))
     block_rows = min(n_rows, BLOCK_ROWS)
     dense_input = isinstance(X, np.ndarray)
     layout = encode(network, X.dtype, block_rows, wanted, dense_input, training=False, to_inputs=True)
     layout.set_batch(block_rows)
-    pack_parameters(layout, coefs, intercepts)
+    order = np.arange(max(network.widths))
+    pack_parameters(layout.memory, layout.plan, addresses_of(coefs, intercepts), order)
     for record, weight in zip(layout.layers, coefs, strict=True):
         transposed = read_only(np.ascontiguousarray(weight.T))
-        pack(layout.memory, record[TRANSPOSED], record[TRANSPOSED_STRIDE], transposed, np.arange(len(transposed)))
+        pack(layout.memory, record[TRANSPOSED], record[TRANSPOSED_STRIDE], transposed, order[: len(transposed)])
     out = np.empty((n_rows, network.widths[0]), X.dtype)
     program = program_of(network)
 
     def part(thread, first, last):
         rows, order = as_kernel_input(rows_of(X, first, last)), np.arange(last - first)
         plan, errors_of_rows = layout.plan_of(thread), read_only(errors[first:last])
-        backward_blocks(program, out[first:last], layout.memory, plan, rows, errors_of_rows, order, block_rows)
+        return partial(
+            backward_blocks, program, out[first:last], layout.memory, plan, rows, errors_of_rows, order, block_rows
+        )
 
-    share_rows(lambda: part, pieces_of(n_rows, wanted), wanted)
+    share_rows(part, pieces, wanted)
     return out

@@ -1,0 +1,209 @@
+"""Rows shared out among threads that sleep between predictions."""
+
+import os
+import threading
+import time
+import weakref
+from functools import partial
+
+import numpy as np
+import pytest
+from problems import make_network, make_problem
+
+from fastmlp.cpu import share
+from fastmlp.cpu.forward import forward
+from fastmlp.cpu.share import PIECE_PRODUCTS, PIECES_PER_THREAD, WAKE_PRODUCTS, pieces_of, share_rows, threads_worth
+from fastmlp.cpu.target import ROWS
+
+TWO_PIECES = [(0, ROWS), (ROWS, 2 * ROWS)]
+SECONDS = 60  # in which what must happen has happened
+
+
+def end_idle_helpers():
+    while share._idle:
+        share._idle.pop().run(None)
+
+
+@pytest.fixture(autouse=True)
+def only_own_helpers():
+    end_idle_helpers()
+    yield
+    end_idle_helpers()
+
+
+def wait_until(condition):
+    end = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_threads_are_worth_what_it_takes_to_wake_them():
+    """The time of T threads for P products, P / T + T * wake, has its minimum there."""
+    for products in (1, 3 * WAKE_PRODUCTS, 5 * WAKE_PRODUCTS, 10**9):
+        best = min(range(1, 200), key=lambda count: products / count + count * WAKE_PRODUCTS)
+        assert abs(threads_worth(products) - best) <= 1
+    assert [threads_worth(n * WAKE_PRODUCTS) for n in (0, 1, 3, 4, 8, 9)] == [1, 1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("n_rows", [1, ROWS - 1, ROWS, 3 * ROWS + 1, 100, 20_005])
+@pytest.mark.parametrize("row_products", [2, 10_000, 150_000])
+def test_pieces_of_rows(n_rows, row_products, n_threads):
+    """They are whole tiles but the last one, no row is in two of them, and there are neither too few nor too many."""
+    given = pieces_of(n_rows, row_products, n_threads)
+    assert [end for piece in given for end in piece][::2] == [0, *(last for _, last in given[:-1])]
+    assert given[-1][1] == n_rows
+    assert all(first < last and first % ROWS == 0 for first, last in given)
+    most = PIECES_PER_THREAD * n_threads if n_threads > 1 else 1
+    assert len(given) <= most
+    if n_rows * row_products > 2 * most * PIECE_PRODUCTS:
+        assert len(given) == most
+    taken = []
+    share_rows(lambda thread, *piece: partial(taken.append, piece), given, n_threads)
+    assert sorted(taken) == given
+
+
+def test_the_first_piece_is_larger_by_what_its_thread_computes_until_the_others_begin():
+    (first, second) = pieces_of(50 * ROWS, WAKE_PRODUCTS // (4 * ROWS), 2)
+    assert (first[1] - first[0], second[1] - second[0]) == (27 * ROWS, 23 * ROWS)
+
+
+def test_errors_in_pieces_of_rows_are_raised():
+    """Whoever took the piece; the other threads have ended by then."""
+    barrier, caller = threading.Barrier(2, timeout=SECONDS), threading.get_ident()
+
+    def run(failing, thread):
+        barrier.wait()  # until both have one
+        if (threading.get_ident() == caller) == (failing == 0):
+            raise ValueError(f"of thread {thread}")
+
+    for failing in (0, 1):
+        with pytest.raises(ValueError, match=f"of thread {failing}"):
+            share_rows(lambda thread, *_, failing=failing: partial(run, failing, thread), TWO_PIECES, 2)
+
+
+def test_nobody_is_woken_for_what_cannot_begin():
+    def part(thread, first, last):
+        raise ValueError("no memory")
+
+    with pytest.raises(ValueError, match="no memory"):
+        share_rows(part, TWO_PIECES, 3)
+    assert share._idle == []
+
+
+def test_who_comes_too_late_is_not_waited_for(monkeypatch):
+    late, rows = [], []
+
+    def part(*taken):
+        return partial(rows.append, taken)
+
+    monkeypatch.setattr(share, "start_new_thread", lambda run, arguments: late.append(run))
+    monkeypatch.setattr(share, "STAY_SECONDS", 0)
+    share_rows(part, TWO_PIECES, 3)
+    assert {thread for thread, _, _ in rows} == {0}
+    assert len(late) == 2
+    for live in late:
+        live()
+    assert sum(last - first for _, first, last in rows) == 2 * ROWS
+
+    def fails(function, arguments):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(share, "start_new_thread", fails)
+    share_rows(part, TWO_PIECES, 3)
+    assert sum(last - first for _, first, last in rows) == 4 * ROWS
+
+
+def threads_of_two_pieces(barrier):
+    """Return who ran a piece each; `barrier` sees to it that it is not one thread."""
+    threads = []
+
+    def run():
+        barrier.wait()
+        threads.append(threading.get_ident())
+
+    share_rows(lambda *_: run, TWO_PIECES, 2)
+    assert len(set(threads)) == 2
+    return set(threads)
+
+
+def test_helpers_stay_a_while_and_keep_nothing(monkeypatch):
+    monkeypatch.setattr(share, "STAY_SECONDS", SECONDS)
+    barrier = threading.Barrier(2, timeout=SECONDS)
+    first = threads_of_two_pieces(barrier)
+    wait_until(lambda: share._idle)
+    assert threads_of_two_pieces(barrier) == first
+    wait_until(lambda: share._idle)
+    seen = weakref.ref(barrier)
+    del barrier
+    wait_until(lambda: seen() is None)
+    (helper,) = share._idle
+    monkeypatch.setattr(share, "STAY_SECONDS", 0.001)
+    threads_of_two_pieces(threading.Barrier(2, timeout=SECONDS))  # the same one, which now waits for less
+    wait_until(lambda: not share._idle)
+    ended = weakref.ref(helper)
+    del helper
+    wait_until(lambda: ended() is None)
+
+
+def test_a_helper_that_is_taken_as_it_ends(monkeypatch):
+    """It does what it was taken for."""
+
+    class Taken(list):
+        def remove(self, helper):
+            self.pop()
+            helper.run(tasks.pop())
+            raise ValueError
+
+    done = []
+    tasks = [share._Task(partial(done.append, 2))]
+    monkeypatch.setattr(share, "_idle", Taken())
+    monkeypatch.setattr(share, "STAY_SECONDS", 0.001)
+    monkeypatch.setattr(share, "start_new_thread", lambda run, arguments: None)
+    helper = share._Helper(share._Task(partial(done.append, 1)))
+    monkeypatch.setattr(Taken, "append", lambda idle, one: list.append(idle, one) if tasks else one.run(None))
+    helper._live()
+    assert done == [1, 2]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_that_was_forked_has_helpers_of_its_own(monkeypatch):
+    monkeypatch.setattr(share, "STAY_SECONDS", SECONDS)
+    monkeypatch.setattr(share, "WAKE_PRODUCTS", 1)
+    network = make_network((11, 37, 3))
+    X, _, _, parameters = make_problem(network, 200 * ROWS)
+    expected = forward(network, *parameters, X)
+    threads_of_two_pieces(threading.Barrier(2, timeout=SECONDS))
+    wait_until(lambda: share._idle)
+    child = os.fork()
+    if child == 0:
+        fine = share._idle == [] and all(
+            np.array_equal(forward(network, *parameters, X, 3), expected) for _ in range(50)
+        )
+        os._exit(0 if fine else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(share._idle) == 1
+
+
+def test_many_threads_predict_at_once(monkeypatch):
+    monkeypatch.setattr(share, "WAKE_PRODUCTS", 1)
+    monkeypatch.setattr(share, "STAY_SECONDS", 0.001)  # helpers end and are taken at the same time
+    network = make_network((11, 37, 3))
+    X, _, _, parameters = make_problem(network, 100 * ROWS)
+    expected, wrong = forward(network, *parameters, X), []
+
+    def predict():
+        for k in range(200):
+            if not np.array_equal(forward(network, *parameters, X, 2 + k % 2), expected):
+                wrong.append(k)
+            if k % 10 == 0:
+                time.sleep(0.001)
+
+    threads = [threading.Thread(target=predict) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+    assert wrong == []
