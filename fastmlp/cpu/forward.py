@@ -36,7 +36,7 @@ from fastmlp.network import Network
 FEW_ROWS = 6
 FEW_PRODUCTS = 150_000
 MOST_SPARE_BYTES = 1 << 22  # what a thread keeps for its next prediction
-_spare = threading.local()  # `places`: of the thread's last prediction, to save their making and the system's new pages
+_spare = threading.local()  # `room`: of the thread's last prediction, to save its making and the system's new pages
 NO_GROUPS = np.empty(0, dtype=np.int64)
 
 
@@ -181,6 +181,40 @@ def forward_call(
     return partial(forward_blocks, program, out, layout.memory, plan, rows, order, block_rows, code, parameters)
 
 
+class _Room:
+    """Buffers for so many rows: each thread has its own one, with its copy of the parameters, or all share one.
+
+    To have a copy of its own saves a thread to wait for another one's, but takes memory.
+    """
+
+    def __init__(self, network: Network, dtype: np.dtype, n_rows: int, n_threads: int, dense: bool):
+        self.pieces = pieces_of(n_rows, network.n_parameters, n_threads)
+        self.n_threads = min(n_threads, len(self.pieces))
+        self.block_rows = max(1, min(max(last - first for first, last in self.pieces), BLOCK_ROWS))
+        self._network, self._dtype, self._dense = network, dtype, dense
+        self._places: list = [None] * self.n_threads  # (layout, plan) of each
+        copies = self.n_threads * network.n_parameters * dtype.itemsize
+        self.shared = self.n_threads > 1 and copies > MOST_SPARE_BYTES
+        if self.shared:
+            layout, _ = self._make_place(self.n_threads)
+            self._places = [(layout, layout.plan_of(thread)) for thread in range(self.n_threads)]
+
+    def _make_place(self, n_threads=1):
+        layout = encode(self._network, self._dtype, self.block_rows, n_threads, self._dense, training=False)
+        layout.set_batch(self.block_rows)
+        return layout, layout.plan
+
+    def place_of(self, thread: int) -> tuple[Layout, np.ndarray]:
+        """Return a thread's layout and plan, which it makes itself if they are not shared."""
+        if self._places[thread] is None:
+            self._places[thread] = self._make_place()
+        return self._places[thread]
+
+    def is_small(self) -> bool:
+        """Return whether it may be kept."""
+        return not self.shared and sum(place[0].memory.nbytes for place in self._places if place) <= MOST_SPARE_BYTES
+
+
 def forward(
     network: Network,
     coefs: list[np.ndarray],
@@ -209,44 +243,29 @@ def forward(
     ndarray of shape (n_rows, n_outputs)
         Of X's dtype.
     """
-    n_rows = X.shape[0]
+    n_rows, dense = X.shape[0], isinstance(X, np.ndarray)
     products = n_rows * network.n_parameters
-    if isinstance(X, np.ndarray) and (n_rows <= FEW_ROWS or products <= FEW_PRODUCTS):
+    if dense and (n_rows <= FEW_ROWS or products <= FEW_PRODUCTS):
         return _forward_few(network, coefs, intercepts, X, raw)
     most = resolve_threads(n_threads)
     wanted = min(fair_share(most) if n_threads is None else most, threads_worth(products))
-    pieces = pieces_of(n_rows, network.n_parameters, wanted)
-    wanted = min(wanted, len(pieces))
-    out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
-    rows = max(1, min(max(last - first for first, last in pieces), BLOCK_ROWS))
-    dense = isinstance(X, np.ndarray)
-    # To have its own copy of the parameters saves a thread to wait for another one's, but takes memory.
-    shared = wanted > 1 and wanted * network.n_parameters * X.dtype.itemsize > MOST_SPARE_BYTES
-
-    def make_place(n_threads=1):
-        layout = encode(network, X.dtype, rows, n_threads, dense, training=False)
-        layout.set_batch(rows)
-        return layout, layout.plan
-
-    key = (network, X.dtype, rows, wanted, dense)
-    known, places = vars(_spare).pop("places", (None, None))
+    key = (network, X.dtype, n_rows, wanted, dense)
+    known, room = vars(_spare).pop("room", (None, None))
     if known != key:
-        places = [None] * wanted  # each thread makes its own one
+        room = _Room(*key)
+    out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
     parameters = addresses_of(coefs, intercepts)
-    if shared:
-        layout, plan = make_place(wanted)
-        places = [(layout, layout.plan_of(thread)) for thread in range(wanted)]
+    if room.shared:
+        layout, plan = room.place_of(0)
         pack_parameters(layout.memory, plan, parameters, np.arange(max(network.widths)))
         parameters = NO_PARAMETERS
-    to_pack = [parameters] * wanted
+    to_pack = [parameters] * room.n_threads
 
     def part(thread, first, last):
-        if places[thread] is None:
-            places[thread] = make_place()
-        parameters, to_pack[thread] = to_pack[thread], NO_PARAMETERS
-        return forward_call(out[first:last], *places[thread], rows_of(X, first, last), rows, raw, parameters)
+        own, to_pack[thread] = to_pack[thread], NO_PARAMETERS
+        return forward_call(out[first:last], *room.place_of(thread), rows_of(X, first, last), room.block_rows, raw, own)
 
-    share_rows(part, pieces, wanted)
-    if not shared and sum(place[0].memory.nbytes for place in places if place) <= MOST_SPARE_BYTES:
-        _spare.places = key, places
+    share_rows(part, room.pieces, room.n_threads)
+    if room.is_small():
+        _spare.room = key, room
     return out
