@@ -19,16 +19,11 @@ TWO_PIECES = [(0, ROWS), (ROWS, 2 * ROWS)]
 SECONDS = 60  # in which what must happen has happened
 
 
-def end_idle_helpers():
-    while share._idle:
-        share._idle.pop().run(None)
-
-
 @pytest.fixture(autouse=True)
 def only_own_helpers():
-    end_idle_helpers()
+    share._end_idle()
     yield
-    end_idle_helpers()
+    share._end_idle()
 
 
 def wait_until(condition):
@@ -168,7 +163,7 @@ def test_a_helper_that_is_taken_as_it_ends(monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_process_that_was_forked_has_helpers_of_its_own(monkeypatch):
+def test_helpers_end_before_a_fork_and_both_processes_have_others_then(monkeypatch):
     monkeypatch.setattr(share, "STAY_SECONDS", SECONDS)
     monkeypatch.setattr(share, "WAKE_PRODUCTS", 1)
     network = make_network((11, 37, 3))
@@ -176,6 +171,7 @@ def test_a_process_that_was_forked_has_helpers_of_its_own(monkeypatch):
     expected = forward(network, *parameters, X)
     threads_of_two_pieces(threading.Barrier(2, timeout=SECONDS))
     wait_until(lambda: share._idle)
+    helper = weakref.ref(share._idle[0])
     child = os.fork()
     if child == 0:
         fine = share._idle == [] and all(
@@ -183,7 +179,19 @@ def test_a_process_that_was_forked_has_helpers_of_its_own(monkeypatch):
         )
         os._exit(0 if fine else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert len(share._idle) == 1
+    assert share._idle == []
+    wait_until(lambda: helper() is None)
+    threads_of_two_pieces(threading.Barrier(2, timeout=SECONDS))
+
+
+def test_a_helper_that_a_process_has_only_the_memory_of_is_not_waited_for(monkeypatch):
+    """It went to sleep when others had been ended for the fork."""
+    monkeypatch.setattr(share, "start_new_thread", lambda run, arguments: None)
+    rows = []
+    share._idle.append(share._Helper(share._Task(int)))
+    share_rows(lambda *taken: partial(rows.append, taken), TWO_PIECES, 2)
+    assert rows == [(0, *piece) for piece in TWO_PIECES]
+    assert share._idle == []
 
 
 def test_many_threads_predict_at_once(monkeypatch):

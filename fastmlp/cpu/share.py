@@ -1,6 +1,7 @@
 """Rows shared out among threads that sleep between predictions."""
 
 import os
+import time
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,8 +50,8 @@ class _Helper:
         self._call.acquire()
         start_new_thread(self._live, ())
 
-    def run(self, task: _Task) -> None:
-        """Run a task; for who has taken the helper from `_idle`."""
+    def run(self, task: _Task | None) -> None:
+        """Run a task, or end; for who has taken the helper from `_idle`."""
         self._task = task
         self._call.release()
 
@@ -66,13 +67,20 @@ class _Helper:
                     self._call.acquire()
 
 
-def _forget_helpers() -> None:
-    """Forget those of the process that was forked, which are not in this one."""
-    _idle.clear()
+def _end_idle() -> None:
+    """End the helpers that sleep, before a fork: from Python 3.12 on it warns of a process that has other threads then.
+
+    One that goes to sleep just after that is not in the process that was forked, and comes too late for a task there.
+    """
+    if _idle:
+        with suppress(IndexError):  # one has just ended
+            while True:
+                _idle.pop().run(None)
+        time.sleep(0.001)  # in which they end
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_helpers)
+    os.register_at_fork(before=_end_idle)
 
 
 def _help_with(task):
