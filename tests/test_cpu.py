@@ -22,7 +22,7 @@ from fastmlp.cpu import compile, layout
 from fastmlp.cpu import engine as cpu_engine
 from fastmlp.cpu import forward as cpu_forward
 from fastmlp.cpu.engine import Engine
-from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, forward
+from fastmlp.cpu.forward import FEW_PRODUCTS, FEW_ROWS, MORE_ROWS, forward
 from fastmlp.cpu.layout import BLOCK_ROWS, CHUNKS, TAIL, UNITS, Layout, lanes_of
 from fastmlp.cpu.multiply import ROW_BLOCK
 from fastmlp.cpu.parameters import TILES_AT_ONCE
@@ -480,7 +480,7 @@ def test_prediction_has_the_same_bits_for_any_number_of_threads(monkeypatch, wid
 
 
 def test_what_a_thread_keeps_for_its_next_prediction(monkeypatch):
-    """It is of the same network and rows, or made anew, nobody else has it at the time, and it is not large."""
+    """It is of the same network, or made anew, nobody else has it at the time, and it is not large."""
     made = []
     encode = cpu_forward.encode
     monkeypatch.setattr(cpu_forward, "encode", lambda *args, **named: made.append(args) or encode(*args, **named))
@@ -493,8 +493,7 @@ def test_what_a_thread_keeps_for_its_next_prediction(monkeypatch):
         np.testing.assert_allclose(forward(network, *parameters, X), expected[0], rtol=1e-10)
     assert len(made) == 1
     np.testing.assert_allclose(forward(other, *others, X), expected[1], rtol=1e-10)
-    np.testing.assert_allclose(forward(network, *parameters, X[:30]), expected[0][:30], rtol=1e-10)
-    assert len(made) == 3
+    assert len(made) == 2
 
     doubled = [[2 * x for x in each] for each in parameters]
     forward_call = cpu_forward.forward_call
@@ -511,6 +510,26 @@ def test_what_a_thread_keeps_for_its_next_prediction(monkeypatch):
     monkeypatch.setattr(cpu_forward, "MOST_SPARE_BYTES", 0)
     forward(network, *parameters, X)
     assert not vars(cpu_forward._spare)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
+def test_what_is_kept_does_for_fewer_rows_and_some_more(monkeypatch, convert):
+    monkeypatch.setattr("fastmlp.cpu.share.WAKE_PRODUCTS", 1)
+    monkeypatch.setattr(cpu_forward, "_spare", threading.local())
+    made = []
+    encode = cpu_forward.encode
+    monkeypatch.setattr(cpu_forward, "encode", lambda *args, **named: made.append(args) or encode(*args, **named))
+    network = make_network((80, 120, 80, 2))
+    X, _, _, parameters = make_problem(network, 3 * MORE_ROWS)
+    expected = forward(network, *parameters, convert(X))
+    monkeypatch.setattr(cpu_forward, "_spare", threading.local())
+    made.clear()
+    for rows in (MORE_ROWS - 10, 3, MORE_ROWS, 20, MORE_ROWS - 3):
+        np.testing.assert_array_equal(forward(network, *parameters, convert(X[:rows])), expected[:rows])
+    assert len(made) == 1
+    for rows, n_threads in ((MORE_ROWS + 1, 1), (3 * MORE_ROWS, 2), (30, 3), (2 * MORE_ROWS, 1), (3 * MORE_ROWS, 3)):
+        np.testing.assert_array_equal(forward(network, *parameters, convert(X[:rows]), n_threads), expected[:rows])
+    assert len(made) in (2, 3, 4)  # who comes too late for a piece makes none
 
 
 def test_no_compiling_for_other_hyperparameters():

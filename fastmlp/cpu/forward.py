@@ -36,6 +36,7 @@ from fastmlp.network import Network
 FEW_ROWS = 6
 FEW_PRODUCTS = 150_000
 MOST_SPARE_BYTES = 1 << 22  # what a thread keeps for its next prediction
+MORE_ROWS = 64  # a buffer has place for a multiple of so many, so that it does for a few more, too
 _spare = threading.local()  # `room`: of the thread's last prediction, to save its making and the system's new pages
 NO_GROUPS = np.empty(0, dtype=np.int64)
 
@@ -182,37 +183,50 @@ def forward_call(
 
 
 class _Room:
-    """Buffers for so many rows: each thread has its own one, with its copy of the parameters, or all share one.
+    """Buffers for a network: each thread has one of its own, with its copy of the parameters, or all share one.
 
     To have a copy of its own saves a thread to wait for another one's, but takes memory.
     """
 
-    def __init__(self, network: Network, dtype: np.dtype, n_rows: int, n_threads: int, dense: bool):
-        self.pieces = pieces_of(n_rows, network.n_parameters, n_threads)
+    def __init__(self, network: Network, dtype: np.dtype, dense: bool):
+        self._network, self._dtype, self._dense = network, dtype, dense
+        self._prepared = None
+        self._layouts: list = []  # of each thread, if it has made its own one
+
+    def prepare(self, n_rows: int, n_threads: int) -> None:
+        """Divide so many rows among so many threads at most."""
+        if self._prepared == (n_rows, n_threads):
+            return
+        self._prepared = n_rows, n_threads
+        self.pieces = pieces_of(n_rows, self._network.n_parameters, n_threads)
         self.n_threads = min(n_threads, len(self.pieces))
         self.block_rows = max(1, min(max(last - first for first, last in self.pieces), BLOCK_ROWS))
-        self._network, self._dtype, self._dense = network, dtype, dense
-        self._places: list = [None] * self.n_threads  # (layout, plan) of each
-        copies = self.n_threads * network.n_parameters * dtype.itemsize
+        copies = self.n_threads * self._network.n_parameters * self._dtype.itemsize
         self.shared = self.n_threads > 1 and copies > MOST_SPARE_BYTES
+        self._layouts += [None] * (self.n_threads - len(self._layouts))
         if self.shared:
-            layout, _ = self._make_place(self.n_threads)
-            self._places = [(layout, layout.plan_of(thread)) for thread in range(self.n_threads)]
+            self._common = self._make_layout(self.n_threads)
+            self._plans = [self._common.plan_of(thread) for thread in range(self.n_threads)]
 
-    def _make_place(self, n_threads=1):
-        layout = encode(self._network, self._dtype, self.block_rows, n_threads, self._dense, training=False)
+    def _make_layout(self, n_threads=1):
+        rows = min(-(-self.block_rows // MORE_ROWS) * MORE_ROWS, BLOCK_ROWS)
+        layout = encode(self._network, self._dtype, rows, n_threads, self._dense, training=False)
+        layout.set_batch(self.block_rows)
+        return layout
+
+    def place_of(self, thread: int) -> tuple[Layout, np.ndarray]:
+        """Return a thread's layout and plan; for that thread, which makes it if it is its own one."""
+        if self.shared:
+            return self._common, self._plans[thread]
+        layout = self._layouts[thread]
+        if layout is None or layout.most_rows < self.block_rows:
+            layout = self._layouts[thread] = self._make_layout()
         layout.set_batch(self.block_rows)
         return layout, layout.plan
 
-    def place_of(self, thread: int) -> tuple[Layout, np.ndarray]:
-        """Return a thread's layout and plan, which it makes itself if they are not shared."""
-        if self._places[thread] is None:
-            self._places[thread] = self._make_place()
-        return self._places[thread]
-
     def is_small(self) -> bool:
         """Return whether it may be kept."""
-        return not self.shared and sum(place[0].memory.nbytes for place in self._places if place) <= MOST_SPARE_BYTES
+        return not self.shared and sum(one.memory.nbytes for one in self._layouts if one) <= MOST_SPARE_BYTES
 
 
 def forward(
@@ -249,10 +263,11 @@ def forward(
         return _forward_few(network, coefs, intercepts, X, raw)
     most = resolve_threads(n_threads)
     wanted = min(fair_share(most) if n_threads is None else most, threads_worth(products))
-    key = (network, X.dtype, n_rows, wanted, dense)
+    key = (network, X.dtype, dense)
     known, room = vars(_spare).pop("room", (None, None))
     if known != key:
         room = _Room(*key)
+    room.prepare(n_rows, wanted)
     out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
     parameters = addresses_of(coefs, intercepts)
     if room.shared:

@@ -178,7 +178,7 @@ class Layout:
     ):
         self.network, self.dtype, self.lanes = network, np.dtype(dtype), lanes_of(dtype)
         head, self._size, self.n_tiles, self._batch_rows = [0] * HEAD, 0, 0, 0
-        self._most_rows = min(rows, BLOCK_ROWS)
+        self.most_rows = min(rows, BLOCK_ROWS)
         head[N_LAYERS], head[UNITS] = len(network.widths) - 1, 1
         head[FIRST_DENSE] = 0 if dense_input else 1  # the first layer whose inputs are dense
         records = [self._place_parameters(head, *layer) for layer in enumerate(pairwise(network.widths))]
@@ -187,13 +187,13 @@ class Layout:
         if training:
             head[FIRST], head[SECOND], head[GRADIENT] = (self._size * i for i in (1, 2, 3))
             self._size *= 4
-            if dense_input and self._worth_chunks(records, self._most_rows):
+            if dense_input and self._worth_chunks(records, self.most_rows):
                 head[OTHER_GRADIENT] = self._size
                 self._size += self.parameters_size
         for index, record in enumerate(records):
             self._place_copies(record, to_inputs or (training and index > 0))
         first = self._size
-        self._place_rows(records, self._most_rows, dense_input, training, to_inputs)
+        self._place_rows(records, self.most_rows, dense_input, training, to_inputs)
         self._block_size = self._size - first
         if not training:
             self._take(self._block_size * (n_threads - 1))
@@ -294,7 +294,7 @@ class Layout:
 
         CHUNKS of rows have gradients of their own; a thread's share of the parameters is divided into UNITS.
         """
-        rows = min(batch_size, self._most_rows)  # a batch may be larger than the data: then there is place for these
+        rows = min(batch_size, self.most_rows)  # a batch may be larger than the data: then there is place for these
         if rows == self._batch_rows:
             return
         self._batch_rows = rows
