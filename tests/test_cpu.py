@@ -515,6 +515,7 @@ def test_what_a_thread_keeps_for_its_next_prediction(monkeypatch):
 @pytest.mark.parametrize("convert", [np.asarray, sparse.csr_array])
 def test_what_is_kept_does_for_fewer_rows_and_some_more(monkeypatch, convert):
     monkeypatch.setattr("fastmlp.cpu.share.WAKE_PRODUCTS", 1)
+    monkeypatch.setattr("fastmlp.cpu.share.LATE_PRODUCTS", 1)
     monkeypatch.setattr(cpu_forward, "_spare", threading.local())
     made = []
     encode = cpu_forward.encode

@@ -12,7 +12,15 @@ from problems import make_network, make_problem
 
 from fastmlp.cpu import share
 from fastmlp.cpu.forward import forward
-from fastmlp.cpu.share import PIECE_PRODUCTS, PIECES_PER_THREAD, WAKE_PRODUCTS, pieces_of, share_rows, threads_worth
+from fastmlp.cpu.share import (
+    LATE_PRODUCTS,
+    PIECE_PRODUCTS,
+    PIECES_PER_THREAD,
+    WAKE_PRODUCTS,
+    pieces_of,
+    share_rows,
+    threads_worth,
+)
 from fastmlp.cpu.target import ROWS
 
 TWO_PIECES = [(0, ROWS), (ROWS, 2 * ROWS)]
@@ -55,12 +63,12 @@ def test_pieces_of_rows(n_rows, row_products, n_threads):
     if n_rows * row_products > 2 * most * PIECE_PRODUCTS:
         assert len(given) == most
     taken = []
-    share_rows(lambda thread, *piece: partial(taken.append, piece), given, n_threads)
+    share_rows(lambda: (lambda thread, *piece: partial(taken.append, piece), given), n_threads)
     assert sorted(taken) == given
 
 
 def test_the_first_piece_is_larger_by_what_its_thread_computes_until_the_others_begin():
-    (first, second) = pieces_of(50 * ROWS, WAKE_PRODUCTS // (4 * ROWS), 2)
+    (first, second) = pieces_of(50 * ROWS, LATE_PRODUCTS // (4 * ROWS), 2)
     assert (first[1] - first[0], second[1] - second[0]) == (27 * ROWS, 23 * ROWS)
 
 
@@ -75,16 +83,29 @@ def test_errors_in_pieces_of_rows_are_raised():
 
     for failing in (0, 1):
         with pytest.raises(ValueError, match=f"of thread {failing}"):
-            share_rows(lambda thread, *_, failing=failing: partial(run, failing, thread), TWO_PIECES, 2)
+            share_rows(lambda failing=failing: (lambda thread, *_: partial(run, failing, thread), TWO_PIECES), 2)
 
 
-def test_nobody_is_woken_for_what_cannot_begin():
+@pytest.mark.parametrize("at_once", [True, False])
+def test_nothing_is_done_where_the_preparation_fails(monkeypatch, at_once):
+    """Or that of the first piece; those who were woken go to sleep again."""
+    monkeypatch.setattr(share, "STAY_SECONDS", SECONDS)
+    done, woken = [], threading.Event()
+
     def part(thread, first, last):
-        raise ValueError("no memory")
+        if thread == 0:
+            raise ValueError("no memory")
+        return partial(done.append, thread)
+
+    def prepare():
+        share._Helper(share._Task(woken.set))  # by then the others wait for what is prepared
+        assert woken.wait(SECONDS)
+        return part(0, 0, 0) if at_once else (part, TWO_PIECES)
 
     with pytest.raises(ValueError, match="no memory"):
-        share_rows(part, TWO_PIECES, 3)
-    assert share._idle == []
+        share_rows(prepare, 3)
+    wait_until(lambda: len(share._idle) == 3)
+    assert done == []
 
 
 def test_who_comes_too_late_is_not_waited_for(monkeypatch):
@@ -95,7 +116,7 @@ def test_who_comes_too_late_is_not_waited_for(monkeypatch):
 
     monkeypatch.setattr(share, "start_new_thread", lambda run, arguments: late.append(run))
     monkeypatch.setattr(share, "STAY_SECONDS", 0)
-    share_rows(part, TWO_PIECES, 3)
+    share_rows(lambda: (part, TWO_PIECES), 3)
     assert {thread for thread, _, _ in rows} == {0}
     assert len(late) == 2
     for live in late:
@@ -106,7 +127,7 @@ def test_who_comes_too_late_is_not_waited_for(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(share, "start_new_thread", fails)
-    share_rows(part, TWO_PIECES, 3)
+    share_rows(lambda: (part, TWO_PIECES), 3)
     assert sum(last - first for _, first, last in rows) == 4 * ROWS
 
 
@@ -118,7 +139,7 @@ def threads_of_two_pieces(barrier):
         barrier.wait()
         threads.append(threading.get_ident())
 
-    share_rows(lambda *_: run, TWO_PIECES, 2)
+    share_rows(lambda: (lambda *_: run, TWO_PIECES), 2)
     assert len(set(threads)) == 2
     return set(threads)
 
@@ -189,7 +210,7 @@ def test_a_helper_that_a_process_has_only_the_memory_of_is_not_waited_for(monkey
     monkeypatch.setattr(share, "start_new_thread", lambda run, arguments: None)
     rows = []
     share._idle.append(share._Helper(share._Task(int)))
-    share_rows(lambda *taken: partial(rows.append, taken), TWO_PIECES, 2)
+    share_rows(lambda: (lambda *taken: partial(rows.append, taken), TWO_PIECES), 2)
     assert rows == [(0, *piece) for piece in TWO_PIECES]
     assert share._idle == []
 

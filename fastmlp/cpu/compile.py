@@ -51,13 +51,15 @@ def kernel(function: Callable) -> Callable:
 _STAMP = stamp("cpu", "formulas")  # of all source that compiled code may hold
 
 
-def entry(function: Callable) -> Callable:
+def entry(function: Callable, nogil: bool = True) -> Callable:
     """Compile a function that Python calls; keep the code on disk, with that of all kernels that it calls.
 
     Numba takes a cached code for stale when the file of `function` has changed. Here it is when any file of the kernels
     or formulas has.
+
+    nogil: whether other threads may run Python meanwhile; not worth it for less than a microsecond.
     """
-    dispatcher = njit(**OPTIONS)(function)
+    dispatcher = njit(**{**OPTIONS, "nogil": nogil})(function)
     with suppress(RuntimeError):  # no place to write to: compile in each process
         dispatcher._cache = Cache(function, _STAMP)  # in the place of Numba's, which cache=True takes
     return dispatcher

@@ -199,7 +199,7 @@ class _Room:
             return
         self._prepared = n_rows, n_threads
         self.pieces = pieces_of(n_rows, self._network.n_parameters, n_threads)
-        self.n_threads = min(n_threads, len(self.pieces))
+        self.n_threads = n_threads
         self.block_rows = max(1, min(max(last - first for first, last in self.pieces), BLOCK_ROWS))
         copies = self.n_threads * self._network.n_parameters * self._dtype.itemsize
         self.shared = self.n_threads > 1 and copies > MOST_SPARE_BYTES
@@ -267,20 +267,25 @@ def forward(
     known, room = vars(_spare).pop("room", (None, None))
     if known != key:
         room = _Room(*key)
-    room.prepare(n_rows, wanted)
     out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
-    parameters = addresses_of(coefs, intercepts)
-    if room.shared:
-        layout, plan = room.place_of(0)
-        pack_parameters(layout.memory, plan, parameters, np.arange(max(network.widths)))
-        parameters = NO_PARAMETERS
-    to_pack = [parameters] * room.n_threads
 
-    def part(thread, first, last):
-        own, to_pack[thread] = to_pack[thread], NO_PARAMETERS
-        return forward_call(out[first:last], *room.place_of(thread), rows_of(X, first, last), room.block_rows, raw, own)
+    def prepare():
+        room.prepare(n_rows, wanted)
+        parameters = addresses_of(coefs, intercepts)
+        if room.shared:
+            layout, plan = room.place_of(0)
+            pack_parameters(layout.memory, plan, parameters, np.arange(max(network.widths)))
+            parameters = NO_PARAMETERS
+        to_pack = [parameters] * room.n_threads
 
-    share_rows(part, room.pieces, room.n_threads)
+        def part(thread, first, last):
+            own, to_pack[thread] = to_pack[thread], NO_PARAMETERS
+            rows = rows_of(X, first, last)
+            return forward_call(out[first:last], *room.place_of(thread), rows, room.block_rows, raw, own)
+
+        return part, room.pieces
+
+    share_rows(prepare, wanted)
     if room.is_small():
         _spare.room = key, room
     return out

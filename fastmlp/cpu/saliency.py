@@ -128,5 +128,5 @@ def input_gradient(
             backward_blocks, program, out[first:last], layout.memory, plan, rows, errors_of_rows, order, block_rows
         )
 
-    share_rows(part, pieces, wanted)
+    share_rows(lambda: (part, pieces), wanted)
     return out

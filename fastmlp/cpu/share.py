@@ -12,6 +12,7 @@ from math import isqrt
 from fastmlp.cpu.target import ROWS
 
 WAKE_PRODUCTS = 2_500_000  # multiply-adds of a thread in the time in which it wakes another one, and that begins
+LATE_PRODUCTS = 1_500_000  # and in the time between the beginnings of both
 PIECE_PRODUCTS = 20_000_000  # of a piece that is worth its call
 PIECES_PER_THREAD = 8
 STAY_SECONDS = 0.2  # how long a helper waits for the next task: one that sleeps begins in half of a new one's time
@@ -104,30 +105,44 @@ def pieces_of(n_rows: int, row_products: int, n_threads: int) -> list[tuple[int,
     if n_threads == 1:
         return [(0, n_rows)]
     count = n_threads * max(1, min(PIECES_PER_THREAD, n_rows * row_products // (PIECE_PRODUCTS * n_threads)))
-    more = WAKE_PRODUCTS // row_products
+    more = LATE_PRODUCTS // row_products
     edges = [0, *(-(-(more + (n_rows - more) * i // count) // ROWS) * ROWS for i in range(1, count)), n_rows]
     return [(first, min(last, n_rows)) for first, last in pairwise(edges) if first < min(last, n_rows)]
 
 
-def share_rows(part: Callable[[int, int, int], Callable], pieces: list[tuple[int, int]], n_threads: int) -> None:
+def share_rows(prepare: Callable[[], tuple[Callable, list[tuple[int, int]]]], n_threads: int) -> None:
     """Run part(thread, first row, last row)() for all pieces in so many threads, this one being number 0.
 
     Each takes a piece when it is ready. Who has not begun when none is left is not waited for: on a busy machine that
-    may take longer than all the rows. Helpers wake when this thread is about to enter a kernel, and so need not wait
-    for it to let them run Python.
+    may take longer than all the rows.
+
+    prepare: returns (part, pieces). Meanwhile the other threads wake, and stand ready when this one enters its first
+    kernel and lets them run Python. Where it does so before, they go to sleep again.
     """
-    left = iter(pieces)  # to take the next one is atomic
+    unprepared, left, part = allocate_lock(), iter(()), None
+    unprepared.acquire()
 
     def take(thread):
-        for first, last in left:
+        for first, last in left:  # to take the next one is atomic
             part(thread, first, last)()
 
-    begin = part(0, *next(left))
-    tasks = [_Task(partial(take, thread)) for thread in range(1, n_threads)]
-    with suppress(RuntimeError):  # the system has no thread for it
-        for task in tasks:
-            _help_with(task)
+    def help_with(thread):
+        with unprepared:
+            pass
+        take(thread)
+
+    tasks = [_Task(partial(help_with, thread)) for thread in range(1, n_threads)]
     try:
+        try:
+            with suppress(RuntimeError):  # the system has no thread for it
+                for task in tasks:
+                    _help_with(task)
+            part, pieces = prepare()
+            others = iter(pieces)
+            begin = part(0, *next(others))
+            left = others
+        finally:
+            unprepared.release()
         begin()
         take(0)
     finally:
