@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from problems import make_network, make_problem
 
-from fastmlp.cpu import share
+from fastmlp.cpu import forward as cpu_forward
+from fastmlp.cpu import share, threads
 from fastmlp.cpu.forward import forward
 from fastmlp.cpu.share import (
     LATE_PRODUCTS,
@@ -133,15 +134,15 @@ def test_who_comes_too_late_is_not_waited_for(monkeypatch):
 
 def threads_of_two_pieces(barrier):
     """Return who ran a piece each; `barrier` sees to it that it is not one thread."""
-    threads = []
+    found = []
 
     def run():
         barrier.wait()
-        threads.append(threading.get_ident())
+        found.append(threading.get_ident())
 
     share_rows(lambda: (lambda *_: run, TWO_PIECES), 2)
-    assert len(set(threads)) == 2
-    return set(threads)
+    assert len(set(found)) == 2
+    return set(found)
 
 
 def test_helpers_stay_a_while_and_keep_nothing(monkeypatch):
@@ -215,6 +216,59 @@ def test_a_helper_that_a_process_has_only_the_memory_of_is_not_waited_for(monkey
     assert share._idle == []
 
 
+def test_predictions_at_once_share_the_threads(monkeypatch):
+    """A number that is asked for is taken."""
+    monkeypatch.setattr(share, "WAKE_PRODUCTS", 1)
+    monkeypatch.setattr(cpu_forward, "resolve_threads", lambda n_threads: n_threads or 6)
+    network = make_network((11, 37, 3))
+    X, _, _, parameters = make_problem(network, 100 * ROWS)
+    shares = []
+
+    def shared(prepare, n_threads):
+        shares.append(n_threads)
+        if len(shares) < 3:
+            other = threading.Thread(target=forward, args=(network, *parameters, X, None))
+            other.start()
+            other.join(SECONDS)
+        share_rows(prepare, n_threads)
+
+    monkeypatch.setattr(cpu_forward, "share_rows", shared)
+    for asked, expected in ((None, [6, 3, 2]), (4, [4, 3, 2]), (None, [6, 3, 2])):
+        shares.clear()
+        forward(network, *parameters, X, asked)
+        assert shares == expected
+
+
+def test_an_error_ends_the_share_of_a_prediction(monkeypatch):
+    network = make_network((11, 37, 3))
+    X, _, _, parameters = make_problem(network, 2000 * ROWS)
+
+    def fails(*arguments):
+        raise ValueError("no memory")
+
+    monkeypatch.setattr(cpu_forward, "share_rows", fails)
+    before = threads.fair_share(100)
+    with pytest.raises(ValueError, match="no memory"):
+        forward(network, *parameters, X)
+    assert threads.fair_share(100) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_that_was_forked_has_no_predictions_of_others():
+    threads.prediction_begins()
+    threads.prediction_begins()
+    child = os.fork()
+    if child == 0:
+        alone = threads.fair_share(8)
+        threads.prediction_ends()  # of the thread that was forked
+        os._exit(0 if alone == threads.fair_share(8) == 8 else 1)
+    shared = threads.fair_share(8)
+    threads.prediction_ends()
+    threads.prediction_ends()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert (shared, threads.fair_share(8)) == (4, 8)
+
+
 def test_many_threads_predict_at_once(monkeypatch):
     monkeypatch.setattr(share, "WAKE_PRODUCTS", 1)
     monkeypatch.setattr(share, "STAY_SECONDS", 0.001)  # helpers end and are taken at the same time
@@ -229,10 +283,10 @@ def test_many_threads_predict_at_once(monkeypatch):
             if k % 10 == 0:
                 time.sleep(0.001)
 
-    threads = [threading.Thread(target=predict) for _ in range(4)]
-    for thread in threads:
+    callers = [threading.Thread(target=predict) for _ in range(4)]
+    for thread in callers:
         thread.start()
-    for thread in threads:
+    for thread in callers:
         thread.join(SECONDS)
         assert not thread.is_alive()
     assert wrong == []

@@ -29,7 +29,7 @@ from fastmlp.cpu.program import code_of, program_of
 from fastmlp.cpu.rows import first_layer, forward_rows
 from fastmlp.cpu.share import pieces_of, share_rows, threads_worth
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
-from fastmlp.cpu.threads import fair_share, resolve_threads
+from fastmlp.cpu.threads import fair_share, prediction_begins, prediction_ends, resolve_threads
 from fastmlp.network import Network
 
 # So few rows, or products, go through the weights as they lie: to copy them into panels would take longer.
@@ -229,6 +229,36 @@ class _Room:
         return not self.shared and sum(one.memory.nbytes for one in self._layouts if one) <= MOST_SPARE_BYTES
 
 
+def _forward_in_threads(network, coefs, intercepts, X, n_threads, raw):
+    n_rows, dense = X.shape[0], isinstance(X, np.ndarray)
+    key = (network, X.dtype, dense)
+    known, room = vars(_spare).pop("room", (None, None))
+    if known != key:
+        room = _Room(*key)
+    out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
+
+    def prepare():
+        room.prepare(n_rows, n_threads)
+        parameters = addresses_of(coefs, intercepts)
+        if room.shared:
+            layout, plan = room.place_of(0)
+            pack_parameters(layout.memory, plan, parameters, np.arange(max(network.widths)))
+            parameters = NO_PARAMETERS
+        to_pack = [parameters] * room.n_threads
+
+        def part(thread, first, last):
+            own, to_pack[thread] = to_pack[thread], NO_PARAMETERS
+            rows = rows_of(X, first, last)
+            return forward_call(out[first:last], *room.place_of(thread), rows, room.block_rows, raw, own)
+
+        return part, room.pieces
+
+    share_rows(prepare, n_threads)
+    if room.is_small():
+        _spare.room = key, room
+    return out
+
+
 def forward(
     network: Network,
     coefs: list[np.ndarray],
@@ -248,7 +278,8 @@ def forward(
     X : ndarray or CSR of shape (n_rows, n_features)
         Rows, C-contiguous, of dtype float32 or float64.
     n_threads : int or None, default=1
-        At most so many threads share the rows; None: as many as Numba may use.
+        At most so many threads share the rows; None: as many as Numba may use, divided among the predictions and fits
+        that other threads make at the time.
     raw : bool, default=False
         Whether to return the preactivations of the output instead.
 
@@ -257,35 +288,13 @@ def forward(
     ndarray of shape (n_rows, n_outputs)
         Of X's dtype.
     """
-    n_rows, dense = X.shape[0], isinstance(X, np.ndarray)
-    products = n_rows * network.n_parameters
-    if dense and (n_rows <= FEW_ROWS or products <= FEW_PRODUCTS):
+    products = X.shape[0] * network.n_parameters
+    if isinstance(X, np.ndarray) and (X.shape[0] <= FEW_ROWS or products <= FEW_PRODUCTS):
         return _forward_few(network, coefs, intercepts, X, raw)
-    most = resolve_threads(n_threads)
-    wanted = min(fair_share(most) if n_threads is None else most, threads_worth(products))
-    key = (network, X.dtype, dense)
-    known, room = vars(_spare).pop("room", (None, None))
-    if known != key:
-        room = _Room(*key)
-    out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
-
-    def prepare():
-        room.prepare(n_rows, wanted)
-        parameters = addresses_of(coefs, intercepts)
-        if room.shared:
-            layout, plan = room.place_of(0)
-            pack_parameters(layout.memory, plan, parameters, np.arange(max(network.widths)))
-            parameters = NO_PARAMETERS
-        to_pack = [parameters] * room.n_threads
-
-        def part(thread, first, last):
-            own, to_pack[thread] = to_pack[thread], NO_PARAMETERS
-            rows = rows_of(X, first, last)
-            return forward_call(out[first:last], *room.place_of(thread), rows, room.block_rows, raw, own)
-
-        return part, room.pieces
-
-    share_rows(prepare, wanted)
-    if room.is_small():
-        _spare.room = key, room
-    return out
+    prediction_begins()
+    try:
+        most = resolve_threads(n_threads)
+        wanted = min(fair_share(most) if n_threads is None else most, threads_worth(products))
+        return _forward_in_threads(network, coefs, intercepts, X, wanted, raw)
+    finally:
+        prediction_ends()

@@ -19,6 +19,9 @@ from fastmlp.futures import complete
 
 _here = threading.local()  # `limit`: the most threads that this thread may use
 _fits, _lock = 0, threading.Lock()  # how many fits are running in this process
+_predictions: list[
+    None
+] = []  # one for each that is being made; to add and to take one is atomic, and sooner than a lock
 WAIT_SECONDS = 0.1  # after which Windows sees Ctrl-C, which ends no wait there
 
 
@@ -70,10 +73,22 @@ def fit_ends() -> None:
         _fits -= 1
 
 
+def prediction_begins() -> None:
+    """Count one more prediction."""
+    _predictions.append(None)
+
+
+def prediction_ends() -> None:
+    """Count one less."""
+    with suppress(IndexError):  # where this thread itself was forked meanwhile
+        _predictions.pop()
+
+
 def _begin_anew() -> None:
-    """Forget the fits of other threads, none of which is in a process that was forked, while one may have the lock."""
+    """Forget what other threads do, which are not in a process that was forked, while one may have the lock."""
     global _fits, _lock
     _fits, _lock = 0, threading.Lock()
+    _predictions.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -81,8 +96,8 @@ if hasattr(os, "register_at_fork"):
 
 
 def fair_share(n_threads: int) -> int:
-    """Return how many of so many threads a fit may use beside the other fits of this process."""
-    return max(1, n_threads // max(1, _fits))
+    """Return how many of so many threads a fit or a prediction may use beside the others of this process."""
+    return max(1, n_threads // max(1, _fits, len(_predictions)))
 
 
 def may_be_interrupted() -> bool:
