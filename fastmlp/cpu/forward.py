@@ -199,20 +199,18 @@ class _Room:
             return
         self._prepared = n_rows, n_threads
         self.pieces = pieces_of(n_rows, self._network.n_parameters, n_threads)
-        self.n_threads = n_threads
         self.block_rows = max(1, min(max(last - first for first, last in self.pieces), BLOCK_ROWS))
-        copies = self.n_threads * self._network.n_parameters * self._dtype.itemsize
-        self.shared = self.n_threads > 1 and copies > MOST_SPARE_BYTES
-        self._layouts += [None] * (self.n_threads - len(self._layouts))
+        copies = n_threads * self._network.n_parameters * self._dtype.itemsize
+        self.shared = n_threads > 1 and copies > MOST_SPARE_BYTES
+        self._layouts += [None] * (n_threads - len(self._layouts))
         if self.shared:
-            self._common = self._make_layout(self.n_threads)
-            self._plans = [self._common.plan_of(thread) for thread in range(self.n_threads)]
+            self._common = self._make_layout(n_threads)
+            self._common.set_batch(self.block_rows)
+            self._plans = [self._common.plan_of(thread) for thread in range(n_threads)]
 
     def _make_layout(self, n_threads=1):
         rows = min(-(-self.block_rows // MORE_ROWS) * MORE_ROWS, BLOCK_ROWS)
-        layout = encode(self._network, self._dtype, rows, n_threads, self._dense, training=False)
-        layout.set_batch(self.block_rows)
-        return layout
+        return encode(self._network, self._dtype, rows, n_threads, self._dense, training=False)
 
     def place_of(self, thread: int) -> tuple[Layout, np.ndarray]:
         """Return a thread's layout and plan; for that thread, which makes it if it is its own one."""
@@ -244,7 +242,7 @@ def _forward_in_threads(network, coefs, intercepts, X, n_threads, raw):
             layout, plan = room.place_of(0)
             pack_parameters(layout.memory, plan, parameters, np.arange(max(network.widths)))
             parameters = NO_PARAMETERS
-        to_pack = [parameters] * room.n_threads
+        to_pack = [parameters] * n_threads
 
         def part(thread, first, last):
             own, to_pack[thread] = to_pack[thread], NO_PARAMETERS

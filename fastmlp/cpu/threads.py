@@ -19,9 +19,7 @@ from fastmlp.futures import complete
 
 _here = threading.local()  # `limit`: the most threads that this thread may use
 _fits, _lock = 0, threading.Lock()  # how many fits are running in this process
-_predictions: list[
-    None
-] = []  # one for each that is being made; to add and to take one is atomic, and sooner than a lock
+_predictions: list[None] = []  # one for each that is being made; to add and to take one is atomic
 WAIT_SECONDS = 0.1  # after which Windows sees Ctrl-C, which ends no wait there
 
 
