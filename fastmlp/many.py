@@ -3,6 +3,7 @@
 import functools
 import operator
 from collections.abc import Callable, Sequence
+from traceback import clear_frames
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,7 @@ def fit_many(
             try:
                 estimators[place].fit(shared.part(index), rows_of(y, index), rows_of(sample_weight, index))
             except Exception as error:
+                clear_frames(error.__traceback__)  # who keeps the error shall not keep the fit's rows and buffers
                 errors[place] = error
 
     def cost(places: list[int]) -> float:

@@ -2,6 +2,7 @@
 
 import pickle
 import threading
+import traceback
 
 import numpy as np
 import pandas as pd
@@ -139,6 +140,14 @@ def test_one_that_fails_stays_as_it_was_and_stops_no_other():
     assert pickle.dumps(fitted.set_params(alpha=1e-4)) == before
     assert not hasattr(diverges, "coefs_")
     assert_same(models[0], clone(models[0]).fit(X, labels))
+
+
+def test_who_keeps_an_error_does_not_keep_what_the_fit_had():
+    diverging = MLPRegressor((7,), solver="sgd", learning_rate_init=1e300, max_iter=9)
+    (error,) = fit_many([diverging], X, numbers)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    assert len(frames) > 2
+    assert not any(frame.f_locals for frame in frames[1:])
 
 
 def test_one_generator_serves_its_estimators_in_turn():

@@ -12,7 +12,7 @@ FULL = os.environ.get("FASTMLP_TRUST") == "full"
 FITS, PREDICTIONS = (10_000, 1_000_000) if FULL else (320, 8_000)
 # A first weight matrix here has 36 or 72 KB: one kept of each fit were 14 MB or more in the smaller run. What is
 # resident varies by some MB without that.
-MEMORY, OBJECTS = 10_000_000, 100
+MEMORY, OBJECTS = 6_000_000, 100
 PROGRAM = """
 import ctypes, gc, json, sys, threading, time, warnings
 import numpy as np
@@ -46,7 +46,7 @@ def settings(**more):
 def interrupt(error):
     def callback(epoch):
         if epoch.number == 3:
-            raise error
+            raise error()
     return callback
 
 def fails(fit, error):
@@ -67,12 +67,12 @@ def fits():
         MLPClassifier(**settings(solver="lbfgs")).fit(X, labels),
         MLPClassifier(**settings(activation=Activation(cube))).fit(X, labels),
         MLPClassifier(**settings()).fit(X_of["csr"], labels),
-        MLPClassifier(**settings(callbacks=interrupt(KeyboardInterrupt()))).fit(X, labels),
+        MLPClassifier(**settings(callbacks=interrupt(KeyboardInterrupt))).fit(X, labels),
         MLPRegressor(**settings(augment={"jitter": 0.1, "mixup": 0.2})).fit(X_of["float32"], y),
     ]
     fails(lambda: MLPClassifier(**settings()).fit(with_nan, labels), ValueError)
     fails(lambda: MLPRegressor(**settings(solver="sgd", learning_rate_init=1e300)).fit(X, y), ValueError)
-    fails(lambda: MLPClassifier(**settings(callbacks=interrupt(OSError()))).fit(X, labels), OSError)
+    fails(lambda: MLPClassifier(**settings(callbacks=interrupt(OSError))).fit(X, labels), OSError)
     step_by_step = MLPClassifier(**settings(dtype="float32"))
     for rows in (slice(0, 80), slice(80, 160), slice(0, 160)):
         step_by_step.partial_fit(X[rows], labels[rows], classes=list("abc"))
@@ -125,7 +125,8 @@ def soak(leak="pass", n_fits=FITS, n_predictions=PREDICTIONS):
     """Run the program; return how much more there is of each at its end than after its beginning, and of teams."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.replace("LEAK", leak), str(n_fits), str(n_predictions)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        # With a heap for each thread glibc would keep what is free at the end of each: megabytes, as the load has it.
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MALLOC_ARENA_MAX": "1"},
         capture_output=True,
         text=True,
         check=False,
