@@ -380,8 +380,9 @@ On two cores of an AMD EPYC (Zen 4, whose 512-bit registers pass through units o
   update, which moves some 76 MB (counted) through the memory. Of 28.8 with two 0.3 wait.
 - The two largest: peers come so near to the peak that some goals lie beyond it.
 - Prediction of 100 rows: of 320 us with one thread 268 are products (of 104 rows, whole tiles), 17 the weights into
-  panels, 35 Python. Of 220 to 250 with two, 161 are the first thread's panels and 56 rows, 60 its Python, 14 of them to
-  wake the other one, which begins 10 to 30 later and at times later still: that is the rest.
+  panels, 35 Python. Of 200 with two, 161 are the first thread's panels and 56 rows, the rest Python: in calls that
+  follow one another soon, as here, the other thread looks for the next one. It sleeps before others, which take 220 to
+  330.
 A core that a neighbour's thread shares does a third less of everything but the multiply-adds of the peak.
 Before it is timed, each is checked to compute scikit-learn's losses from the same weights (relative {LOSS_TOLERANCE:g},
 {CHECKED_EPOCHS} epochs); a peer that does not is left out."""

@@ -1,10 +1,13 @@
 """Rows shared out among threads that sleep between predictions."""
 
+import gc
+import itertools
 import os
 import threading
 import time
 import weakref
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from fastmlp.cpu import share, threads
 from fastmlp.cpu.forward import forward
 from fastmlp.cpu.share import (
     LATE_PRODUCTS,
+    LOOK_PRODUCTS,
     PIECE_PRODUCTS,
     PIECES_PER_THREAD,
     WAKE_PRODUCTS,
@@ -28,13 +32,6 @@ TWO_PIECES = [(0, ROWS), (ROWS, 2 * ROWS)]
 SECONDS = 60  # in which what must happen has happened
 
 
-@pytest.fixture(autouse=True)
-def only_own_helpers():
-    share._end_idle()
-    yield
-    share._end_idle()
-
-
 def wait_until(condition):
     end = time.monotonic() + SECONDS
     while not condition():
@@ -42,12 +39,36 @@ def wait_until(condition):
         time.sleep(0.001)
 
 
-def test_threads_are_worth_what_it_takes_to_wake_them():
-    """The time of T threads for P products, P / T + T * wake, has its minimum there."""
-    for products in (1, 3 * WAKE_PRODUCTS, 5 * WAKE_PRODUCTS, 10**9):
-        best = min(range(1, 200), key=lambda count: products / count + count * WAKE_PRODUCTS)
-        assert abs(threads_worth(products) - best) <= 1
-    assert [threads_worth(n * WAKE_PRODUCTS) for n in (0, 1, 3, 4, 8, 9)] == [1, 1, 1, 2, 2, 3]
+@pytest.fixture(autouse=True)
+def only_own_helpers(monkeypatch):
+    """Those of a test end before the next one begins."""
+    helpers, begin = weakref.WeakSet(), share._Helper.__init__
+
+    def noted(helper, task):
+        helpers.add(helper)
+        begin(helper, task)
+
+    monkeypatch.setattr(share._Helper, "__init__", noted)
+    share._end_idle()
+    yield
+    monkeypatch.undo()
+
+    def all_ended():
+        share._end_idle()  # those that have become idle meanwhile
+        if helpers:
+            gc.collect()  # an error that a test has seen holds them
+        return not helpers
+
+    wait_until(all_ended)
+
+
+@pytest.mark.parametrize(("soon", "call"), [(False, WAKE_PRODUCTS), (True, LOOK_PRODUCTS)])
+def test_threads_are_worth_what_it_takes_to_call_them(soon, call):
+    """The time of T threads for P products, P / T + T * call, has its minimum there."""
+    for products in (1, 3 * call, 5 * call, 10**9):
+        best = min(range(1, 200), key=lambda count: products / count + count * call)
+        assert abs(threads_worth(products, soon) - best) <= 1
+    assert [threads_worth(n * call, soon) for n in (0, 1, 3, 4, 8, 9)] == [1, 1, 1, 2, 2, 3]
 
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
@@ -132,7 +153,7 @@ def test_who_comes_too_late_is_not_waited_for(monkeypatch):
     assert sum(last - first for _, first, last in rows) == 4 * ROWS
 
 
-def threads_of_two_pieces(barrier):
+def threads_of_two_pieces(barrier, soon=False):
     """Return who ran a piece each; `barrier` sees to it that it is not one thread."""
     found = []
 
@@ -140,7 +161,7 @@ def threads_of_two_pieces(barrier):
         barrier.wait()
         found.append(threading.get_ident())
 
-    share_rows(lambda: (lambda *_: run, TWO_PIECES), 2)
+    share_rows(lambda: (lambda *_: run, TWO_PIECES), 2, soon)
     assert len(set(found)) == 2
     return set(found)
 
@@ -164,14 +185,80 @@ def test_helpers_stay_a_while_and_keep_nothing(monkeypatch):
     wait_until(lambda: ended() is None)
 
 
+def test_a_helper_looks_for_the_next_task_if_that_comes_soon(monkeypatch):
+    """It counts from before it can be taken, so that it misses no call."""
+    looks, calls = [], share.CALLS.copy()
+    monkeypatch.setattr(share, "CALLS", calls)
+    monkeypatch.setattr(share, "_looks", lambda: 7)
+    monkeypatch.setattr(share, "look", lambda *arguments: looks.append(arguments))
+    monkeypatch.setattr(share, "STAY_SECONDS", SECONDS)
+    for soon in (False, True, False, True):
+        calls += 1
+        threads_of_two_pieces(threading.Barrier(2, timeout=SECONDS), soon)
+        wait_until(lambda: share._idle)
+    wait_until(lambda: len(looks) == 2)
+    assert looks == [(calls, 2, 7), (calls, 4, 7)]
+
+
+def test_a_look_ends_with_a_call_or_after_a_time():
+    calls = np.array([5])
+    share.look(calls, 4, 1 << 62)
+    share.look(calls, 5, 100)
+    thread = threading.Thread(target=share.look, args=(calls, 5, 1 << 62))
+    thread.start()
+    thread.join(0.01)
+    assert thread.is_alive()
+    calls[0] += 1
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+    share._looks.cache_clear()
+    begin = time.perf_counter()
+    share.look(calls, 6, share._looks())
+    assert time.perf_counter() - begin > share.LOOK_SECONDS / 10  # a machine that changes its clock may be faster now
+
+
+@pytest.mark.parametrize("n_rows", [ROWS, 30 * ROWS])
+def test_predictions_in_a_rhythm_have_threads_that_look(monkeypatch, n_rows):
+    """Where the work is worth it; and each calls them once."""
+    network = make_network((11, 37, 3))
+    X, _, _, parameters = make_problem(network, n_rows)
+    monkeypatch.setattr(cpu_forward, "FEW_ROWS", 0)
+    monkeypatch.setattr(cpu_forward, "FEW_PRODUCTS", 0)
+    monkeypatch.setattr(share, "LOOK_PRODUCTS", 2 * ROWS * network.n_parameters)
+    monkeypatch.setattr(share, "PIECE_PRODUCTS", 1)  # so that there are several
+    share._looks()
+    times, shares = itertools.count(), []
+    monkeypatch.setattr(share, "SOON_SECONDS", 2)
+    monkeypatch.setattr(share, "time", SimpleNamespace(perf_counter=lambda: next(times), sleep=time.sleep))
+
+    def shared(prepare, n_threads, soon):
+        shares.append((n_threads, soon))
+        calls = int(share.CALLS[0])
+        share_rows(prepare, n_threads, soon)
+        assert share.CALLS[0] - calls == (n_threads > 1)
+
+    monkeypatch.setattr(cpu_forward, "share_rows", shared)
+    monkeypatch.setattr(cpu_forward, "_spare", threading.local())
+    expected = forward(network, *parameters, X)
+    shares.clear()
+    for _ in range(7):
+        np.testing.assert_array_equal(forward(network, *parameters, X, 2), expected)
+    in_rhythm = (2 if n_rows > ROWS else 1, True)
+    assert shares == [(1, False)] * 3 + [in_rhythm] * 4
+    times = itertools.count(100)  # the next one begins later
+    forward(network, *parameters, X, 2)
+    assert shares[-1] == (1, False)
+
+
 def test_a_helper_that_is_taken_as_it_ends(monkeypatch):
     """It does what it was taken for."""
 
     class Taken(list):
-        def remove(self, helper):
-            self.pop()
-            helper.run(tasks.pop())
-            raise ValueError
+        def remove(self, one):
+            if one is helper:  # and not another test's
+                self.pop()
+                helper.run(tasks.pop())
+                raise ValueError
 
     done = []
     tasks = [share._Task(partial(done.append, 2))]
@@ -224,13 +311,13 @@ def test_predictions_at_once_share_the_threads(monkeypatch):
     X, _, _, parameters = make_problem(network, 100 * ROWS)
     shares = []
 
-    def shared(prepare, n_threads):
+    def shared(prepare, n_threads, soon):
         shares.append(n_threads)
         if len(shares) < 3:
             other = threading.Thread(target=forward, args=(network, *parameters, X, None))
             other.start()
             other.join(SECONDS)
-        share_rows(prepare, n_threads)
+        share_rows(prepare, n_threads, soon)
 
     monkeypatch.setattr(cpu_forward, "share_rows", shared)
     for asked, expected in ((None, [6, 3, 2]), (4, [4, 3, 2]), (None, [6, 3, 2])):

@@ -11,7 +11,6 @@ from fastmlp.cpu.data import as_kernel_input, encode
 from fastmlp.cpu.forward import forward_call
 from fastmlp.cpu.layout import BLOCK_ROWS, FIRST, GRADIENT
 from fastmlp.cpu.mean_loss import mean_loss
-from fastmlp.cpu.pack import NO_PARAMETERS
 from fastmlp.cpu.parameters import UPDATE_CODES
 from fastmlp.cpu.program import program_of
 from fastmlp.cpu.shuffle import room_for_numbers
@@ -355,7 +354,7 @@ class Engine:
         """Return the outputs for rows X (n, features) at the present parameters, (n, outputs)."""
         self._layout.set_batch(self._capacity)
         out = np.empty((X.shape[0], self.network.widths[-1]), dtype=self.dtype)
-        forward_call(out, self._layout, self._layout.undropped_plan(), X, self._capacity, raw, NO_PARAMETERS)()
+        forward_call(out, self._layout, self._layout.undropped_plan(), X, self._capacity, raw)()
         return out
 
     def mean_loss(self, output: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray | None = None) -> float:

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from fastmlp.cpu.atomic import atomic_add
 from fastmlp.cpu.compile import entry, kernel
 from fastmlp.cpu.data import as_kernel_input, encode, rows_of
 from fastmlp.cpu.lanes import load, load_first, repeat, store, store_first, sums_of_rows, width
@@ -27,7 +28,7 @@ from fastmlp.cpu.output import RAW
 from fastmlp.cpu.pack import NO_PARAMETERS, addresses_of, pack_layers, pack_parameters
 from fastmlp.cpu.program import code_of, program_of
 from fastmlp.cpu.rows import first_layer, forward_rows
-from fastmlp.cpu.share import pieces_of, share_rows, threads_worth
+from fastmlp.cpu.share import CALLS, NO_CALLS, Rhythm, pieces_of, share_rows, threads_worth
 from fastmlp.cpu.subnormal import flush_subnormals, restore_mode
 from fastmlp.cpu.threads import fair_share, prediction_begins, prediction_ends, resolve_threads
 from fastmlp.network import Network
@@ -51,11 +52,14 @@ def copy_output(out, memory, output, row_stride, row, target, n_outputs):
 
 
 @entry
-def forward_blocks(program, out, memory, plan, X, order, block_rows, loss, parameters):
+def forward_blocks(program, out, memory, plan, X, order, block_rows, loss, parameters, calls):
     """out <- outputs of the rows X[order], a block at a time; loss: its code, or RAW for the preactivations.
 
     order: 0, 1, ..., for each row, and for each input of a layer where there are addresses of parameters to be packed.
+    calls: CALLS, if helpers shall look up now that this thread runs no Python, or none.
     """
+    if calls.size > 0:
+        atomic_add(calls, 0, 1)
     if parameters.size > 0:
         pack_layers(memory, plan, parameters, order)
     mode = flush_subnormals()
@@ -169,7 +173,14 @@ def _forward_few(network, coefs, intercepts, X, raw):
 
 
 def forward_call(
-    out: np.ndarray, layout: Layout, plan: np.ndarray, X, block_rows: int, raw: bool, parameters: np.ndarray
+    out: np.ndarray,
+    layout: Layout,
+    plan: np.ndarray,
+    X,
+    block_rows: int,
+    raw: bool,
+    parameters: np.ndarray = NO_PARAMETERS,
+    calls: np.ndarray = NO_CALLS,
 ) -> Callable[[], None]:
     """Return the call that gives `out` the outputs for X at the parameters in the buffer of `layout`.
 
@@ -179,7 +190,7 @@ def forward_call(
     code = RAW if raw else program.loss_codes[layout.network.loss]
     order = np.arange(max(len(out), *layout.network.widths))
     rows = as_kernel_input(X)
-    return partial(forward_blocks, program, out, layout.memory, plan, rows, order, block_rows, code, parameters)
+    return partial(forward_blocks, program, out, layout.memory, plan, rows, order, block_rows, code, parameters, calls)
 
 
 class _Room:
@@ -190,7 +201,7 @@ class _Room:
 
     def __init__(self, network: Network, dtype: np.dtype, dense: bool):
         self._network, self._dtype, self._dense = network, dtype, dense
-        self._prepared = None
+        self._prepared, self.rhythm = None, Rhythm()
         self._layouts: list = []  # of each thread, if it has made its own one
 
     def prepare(self, n_rows: int, n_threads: int) -> None:
@@ -227,12 +238,14 @@ class _Room:
         return not self.shared and sum(one.memory.nbytes for one in self._layouts if one) <= MOST_SPARE_BYTES
 
 
-def _forward_in_threads(network, coefs, intercepts, X, n_threads, raw):
+def _forward_in_threads(network, coefs, intercepts, X, most_threads, raw):
     n_rows, dense = X.shape[0], isinstance(X, np.ndarray)
     key = (network, X.dtype, dense)
     known, room = vars(_spare).pop("room", (None, None))
     if known != key:
         room = _Room(*key)
+    soon = room.rhythm.begins()
+    n_threads = min(most_threads, threads_worth(n_rows * network.n_parameters, soon))
     out = np.empty((n_rows, network.widths[-1]), dtype=X.dtype)
 
     def prepare():
@@ -242,18 +255,21 @@ def _forward_in_threads(network, coefs, intercepts, X, n_threads, raw):
             layout, plan = room.place_of(0)
             pack_parameters(layout.memory, plan, parameters, np.arange(max(network.widths)))
             parameters = NO_PARAMETERS
-        to_pack = [parameters] * n_threads
+        once = [(parameters, NO_CALLS)] * n_threads  # what a thread does with its first piece only
+        if n_threads > 1:
+            once[0] = (parameters, CALLS)
 
         def part(thread, first, last):
-            own, to_pack[thread] = to_pack[thread], NO_PARAMETERS
+            mine, once[thread] = once[thread], ()
             rows = rows_of(X, first, last)
-            return forward_call(out[first:last], *room.place_of(thread), rows, room.block_rows, raw, own)
+            return forward_call(out[first:last], *room.place_of(thread), rows, room.block_rows, raw, *mine)
 
         return part, room.pieces
 
-    share_rows(prepare, n_threads)
+    share_rows(prepare, n_threads, soon)
     if room.is_small():
         _spare.room = key, room
+        room.rhythm.ends()
     return out
 
 
@@ -292,7 +308,7 @@ def forward(
     prediction_begins()
     try:
         most = resolve_threads(n_threads)
-        wanted = min(fair_share(most) if n_threads is None else most, threads_worth(products))
-        return _forward_in_threads(network, coefs, intercepts, X, wanted, raw)
+        most = fair_share(most) if n_threads is None else most
+        return _forward_in_threads(network, coefs, intercepts, X, most, raw)
     finally:
         prediction_ends()
