@@ -722,8 +722,10 @@ def test_warmup_compiles_what_a_fit_needs(tmp_path):
 from fastmlp import Perceptron
 from fastmlp.cli import warmup
 from fastmlp.cli.info import cache
+from fastmlp.cpu.share import look
 warmup.estimators = lambda full: {"Perceptron": Perceptron(max_iter=1)}  # the smallest
 for _, _, compiled in warmup.warm_up(["float32"]): print(compiled)
+assert look.signatures
 print(cache()["programs"])
 """
     settings = {"env": {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}, "cwd": ROOT}

@@ -189,7 +189,7 @@ def test_a_helper_looks_for_the_next_task_if_that_comes_soon(monkeypatch):
     """It counts from before it can be taken, so that it misses no call."""
     looks, calls = [], share.CALLS.copy()
     monkeypatch.setattr(share, "CALLS", calls)
-    monkeypatch.setattr(share, "_looks", lambda: 7)
+    monkeypatch.setattr(share, "most_looks", lambda: 7)
     monkeypatch.setattr(share, "look", lambda *arguments: looks.append(arguments))
     monkeypatch.setattr(share, "STAY_SECONDS", SECONDS)
     for soon in (False, True, False, True):
@@ -211,9 +211,9 @@ def test_a_look_ends_with_a_call_or_after_a_time():
     calls[0] += 1
     thread.join(SECONDS)
     assert not thread.is_alive()
-    share._looks.cache_clear()
+    share.most_looks.cache_clear()
     begin = time.perf_counter()
-    share.look(calls, 6, share._looks())
+    share.look(calls, 6, share.most_looks())
     assert time.perf_counter() - begin > share.LOOK_SECONDS / 10  # a machine that changes its clock may be faster now
 
 
@@ -226,7 +226,7 @@ def test_predictions_in_a_rhythm_have_threads_that_look(monkeypatch, n_rows):
     monkeypatch.setattr(cpu_forward, "FEW_PRODUCTS", 0)
     monkeypatch.setattr(share, "LOOK_PRODUCTS", 2 * ROWS * network.n_parameters)
     monkeypatch.setattr(share, "PIECE_PRODUCTS", 1)  # so that there are several
-    share._looks()
+    share.most_looks()
     times, shares = itertools.count(), []
     monkeypatch.setattr(share, "SOON_SECONDS", 2)
     monkeypatch.setattr(share, "time", SimpleNamespace(perf_counter=lambda: next(times), sleep=time.sleep))

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastmlp import MLPClassifier, MLPRegressor, Perceptron
 from fastmlp.cli.errors import BadInput, CommandError
 from fastmlp.cli.info import cache
+from fastmlp.cpu.share import most_looks
 
 DTYPES = ("float32", "float64")
 
@@ -61,6 +62,7 @@ def warm_up(dtypes: Sequence[str] = DTYPES, full: bool = False) -> Iterator[tupl
                 start = time.perf_counter()
                 with warnings.catch_warnings(), event.install_recorder("numba:compile") as record:
                     warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch is enough here
+                    most_looks()  # what helpers of larger predictions run
                     estimator.fit(rows, y)
                     estimator.predict(rows)
                     estimator.predict(rows[:1])  # a few rows go through other functions

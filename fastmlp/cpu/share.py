@@ -38,8 +38,8 @@ def look(calls, seen, looks):
 
 
 @cache
-def _looks() -> int:
-    """Return how many looks take so long: a pause takes 1 to 50 ns, as the machine has it."""
+def most_looks() -> int:
+    """Return how many looks take LOOK_SECONDS: a pause takes 1 to 50 ns, as the machine has it."""
     never, seconds = np.zeros(1, np.int64), []
     for _ in range(5):
         begin = time.perf_counter()
@@ -83,7 +83,7 @@ class _Helper:
     """
 
     def __init__(self, task: _Task):
-        _looks()  # compiles `look`: not in the other thread, which might do so while the process forks
+        most_looks()  # compiles `look`: not in the other thread, which might do so while the process forks
         self._task: _Task | None = task
         self._call = allocate_lock()
         self._call.acquire()
@@ -101,7 +101,7 @@ class _Helper:
             self._task = None  # it holds rows and parameters
             _idle.append(self)
             if soon:
-                look(CALLS, seen, _looks())
+                look(CALLS, seen, most_looks())
             if not self._call.acquire(timeout=STAY_SECONDS):
                 try:
                     _idle.remove(self)
