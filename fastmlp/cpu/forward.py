@@ -184,7 +184,8 @@ def forward_call(
 ) -> Callable[[], None]:
     """Return the call that gives `out` the outputs for X at the parameters in the buffer of `layout`.
 
-    plan: the layout's, or a thread's; parameters: addresses of those to be packed into the buffer before, or none.
+    plan: the layout's, or a thread's; parameters: addresses of those to be packed into the buffer before, or none;
+    calls: as in `forward_blocks`.
     """
     program = program_of(layout.network)
     code = RAW if raw else program.loss_codes[layout.network.loss]
@@ -255,7 +256,7 @@ def _forward_in_threads(network, coefs, intercepts, X, most_threads, raw):
             layout, plan = room.place_of(0)
             pack_parameters(layout.memory, plan, parameters, np.arange(max(network.widths)))
             parameters = NO_PARAMETERS
-        once = [(parameters, NO_CALLS)] * n_threads  # what a thread does with its first piece only
+        once = [(parameters,)] * n_threads  # what a thread does with its first piece only
         if n_threads > 1:
             once[0] = (parameters, CALLS)
 
