@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from dataclasses import replace
 from itertools import cycle
@@ -423,6 +424,23 @@ def test_helpers_end_where_one_thread_is_enough_and_begin_anew(monkeypatch):
             np.testing.assert_array_equal(got, expected)
         alone = [alive for _, alive in jobs].index(0)  # or helpers outlive the choice of one thread
         assert 2 in [team for team, _ in jobs[alone:]], "no team after one that has ended"
+
+
+def test_a_helper_stays_awake_for_a_job_that_counts_on_it(monkeypatch):
+    """The way to a job may take as long as helpers stay awake; one that slept then left the whole job to one thread."""
+    network = make_network((5, 8, 2))
+    jobs, asleep, gather = recorded_jobs(monkeypatch), [], Engine._gather_team
+
+    def gather_and_dawdle(engine, wanted):
+        asleep.append(gather(engine, wanted))
+        time.sleep(0.05)
+        return asleep[-1]
+
+    monkeypatch.setattr(Engine, "_gather_team", gather_and_dawdle)
+    monkeypatch.setattr(cpu_engine.Pace, "next", lambda pace: (2, 1))
+    run(Engine, network, make_problem(network, 100), np.float64, batch=10, epochs=2, n_threads=2)
+    assert not all(asleep), "no helper was awake"
+    assert [team for team, _ in jobs] == [2] * 20
 
 
 def test_helpers_come_and_go_and_no_thread_is_left():

@@ -32,6 +32,16 @@ def test_all_threads_where_they_are_faster(monkeypatch):
     assert mean_seconds(monkeypatch, [SERIAL], [0.6 * SERIAL]) < 1.05 * 0.6 * SERIAL
 
 
+def test_trials_of_one_thread_are_rare_where_all_are_much_faster(monkeypatch):
+    assert mean_seconds(monkeypatch, [SERIAL], [0.5 * SERIAL]) < 1.003 * 0.5 * SERIAL
+
+
+def test_a_load_that_begins(monkeypatch):
+    """Two threads are fast at first; once they are not, one is taken at once."""
+    two = [0.5 * SERIAL] * 10_000 + [2 * SERIAL] * 1_000_000
+    assert mean_seconds(monkeypatch, [SERIAL], two, fit_seconds=2.5) < 0.95 * SERIAL
+
+
 def test_one_thread_where_it_is_faster(monkeypatch):
     assert mean_seconds(monkeypatch, [SERIAL], [1.2 * SERIAL]) < 1.05 * SERIAL
 

@@ -255,14 +255,14 @@ class Engine:
 
     def _gather_team(self, wanted):
         """Start or wake the helpers; return whether one was not awake."""
-        if self._team is None:
+        begins = self._team is None
+        if begins:
             self._team = Team(
                 self._control,
                 lambda helper: work(self._program, *self._arguments, NO_GENERATOR, self._curve, 0, helper) == 1,
                 self.n_threads - 1,
             )
-            return True
-        return self._team.wake(wanted)
+        return self._team.wake(wanted) or begins
 
     def run_epoch(self, order: np.ndarray, batch_size: int, alpha: float, update) -> float:
         """Take one step a batch, over the rows of an order; return the mean of the batches' losses by rows.
@@ -290,9 +290,10 @@ class Engine:
     def run_epochs(self, shuffle, batch_size: int, alpha: float, update, stopping, most: int) -> list[float]:
         """Take at least one epoch, in the orders of a `Shuffle`, and `most` at most; return the loss of each.
 
-        Where they are short it takes several at once: if the `update` is the same for all their steps, and if the
-        generator of the shuffle can be had. It ends with the epoch after which the loss has not improved for too long,
-        as `stopping` says it, or a parameter is not finite. Ctrl-C is raised once the epochs are told that were taken.
+        It takes those at once that a job has the time for, and shuffles in the kernel: if the `update` is the same for
+        all their steps, and if the generator of the shuffle can be had. It ends with the epoch after which the loss has
+        not improved for too long, as `stopping` says it, or a parameter is not finite. Ctrl-C is raised once the epochs
+        are told that were taken.
         """
         if self._interrupted:
             raise KeyboardInterrupt
@@ -301,7 +302,7 @@ class Engine:
             self._prepare_update(batch_size, alpha, update)  # helpers begin with its program
             wanted, batches, measured = self._next_job()
             epochs = min(batches // n_steps, most, MOST_EPOCHS)
-            generator = shuffle.take_generator() if epochs > 1 else None
+            generator = shuffle.take_generator() if epochs > 0 else None
             if generator is not None:
                 self._numbers[RATES : RATES + n_steps] = update.constants[0]
                 return self._run_whole(shuffle, stopping, epochs, generator, (wanted, measured, n_steps))

@@ -34,7 +34,8 @@ PIECE = TICKET + LINE + 2  # the next piece of a block's rows
 EPOCHS, SHUFFLES = 4 * LINE, 4 * LINE + 1  # of a job that is whole epochs: how many at most, and whether they shuffle
 # Whether the job shall end with its present block of rows; which block that is, as its first row + 1, 0 for none.
 HALT, LAST_BLOCK = 4 * LINE + 2, 4 * LINE + 3
-HELPERS = 5 * LINE  # helper i (from 1) has its state at HELPERS + i * LINE and its rank beside it
+# helper i (from 1) has its state at HELPERS + i * LINE, beside it its rank and whether the next job counts on it
+HELPERS, RANK, EXPECTED = 5 * LINE, 1, 2
 IDLE, ASLEEP, RESERVED, GO, STOP = range(5)
 
 LOSS_SUM, ALPHA, HYPERPARAMETERS, CHUNK_LOSSES, LOSS_PARAMETER = 0, 1, 2, 6, 8
@@ -207,7 +208,10 @@ def train_batch(program, memory, numbers, plan, control, X, targets, weights, or
 
 @kernel
 def muster(control, wanted):
-    """Reserve the helpers that are awake, up to a team of `wanted`; give each its rank; return the size of the team."""
+    """Reserve the helpers that are awake, up to a team of `wanted`; give each its rank; return the size of the team.
+
+    From now on they may sleep again.
+    """
     team = 1
     helper = 1
     while helper < wanted:
@@ -217,8 +221,9 @@ def muster(control, wanted):
             spins += 1
             pause()
         if atomic_swap_if(control, state, IDLE, RESERVED):
-            control[state + 1] = team
+            control[state + RANK] = team
             team += 1
+        atomic_store(control, state + EXPECTED, 0)
         helper += 1
     return team
 
@@ -233,7 +238,10 @@ def dismiss(control, wanted, state):
 
 @kernel
 def wait_for_job(control, state):
-    """Return GO when the leader gives the helper with this state a job, STOP at the end, ASLEEP after a long wait."""
+    """Return GO when the leader gives the helper with this state a job, STOP at the end, ASLEEP after a long wait.
+
+    It does not fall asleep while the leader is on its way to a job that counts on it.
+    """
     spins = 0
     while True:
         now = atomic_load(control, state)
@@ -244,7 +252,8 @@ def wait_for_job(control, state):
             pause()
         else:
             give_way()
-        if spins > SPINS_BEFORE_SLEEP and now == IDLE and atomic_swap_if(control, state, IDLE, ASLEEP):
+        tired = spins > SPINS_BEFORE_SLEEP and now == IDLE and atomic_load(control, state + EXPECTED) == 0
+        if tired and atomic_swap_if(control, state, IDLE, ASLEEP):
             return ASLEEP
 
 
@@ -284,7 +293,7 @@ def work(program, memory, numbers, plan, control, X, targets, weights, order, ge
             if order_given != GO:
                 result = 1 if order_given == ASLEEP else 0
                 break
-            rank, team = control[state + 1], control[TEAM]
+            rank, team = control[state + RANK], control[TEAM]
         else:
             if control[SHUFFLES] != 0:
                 shuffle(order, control[LAST_ROW], generator)

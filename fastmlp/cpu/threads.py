@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from numba import config
 
-from fastmlp.cpu.step import ASLEEP, HALT, HELPERS, IDLE, LINE, STOP
+from fastmlp.cpu.step import ASLEEP, EXPECTED, HALT, HELPERS, IDLE, LINE, STOP
 from fastmlp.futures import complete
 
 _here = threading.local()  # `limit`: the most threads that this thread may use
@@ -159,11 +159,12 @@ class Team:
     def wake(self, wanted: int) -> bool:
         """Wake the helpers of a team of `wanted`; return whether one was asleep.
 
-        The next job counts on them: its first barrier waits for them.
+        The next job counts on them: its first barrier waits for them. So those that are awake stay so until then.
         """
         woken = False
         for helper in range(1, wanted):
             state = HELPERS + helper * LINE
+            self._control[state + EXPECTED] = 1
             if self._control[state] == ASLEEP:
                 self._control[state] = IDLE
                 self._calls[helper - 1].release()
@@ -191,9 +192,11 @@ class Pace:
     """
 
     MARGIN = 1.07
+    FAR_BEHIND = 1.3
     JOB_SECONDS = 0.05  # short enough for Ctrl-C, long enough to hide the call
     TRIAL_SECONDS = 0.002
     TRIAL_EVERY = 0.25
+    RARE = 4  # a trial of one thread that is far behind has this many times the wait: a team that slows down shows it
     TRIAL_JOBS = 3
     WINDOW_SECONDS = 0.05  # some turns of the system's scheduler
     RETRY_SECONDS = 1.0
@@ -217,6 +220,9 @@ class Pace:
     def _cost(self, choice, seconds):
         return float("inf") if seconds is None else seconds * self.MARGIN if choice > 1 else seconds
 
+    def _costs_but(self, choice):
+        return [self._cost(other, self._seconds(other)) for other in self.choices if other != choice]
+
     def _begin_anew(self, choice):
         self._rates[choice].clear()
         self._window[choice] = (0.0, 0)
@@ -233,8 +239,7 @@ class Pace:
             self._begin_anew(choice)
         self._window[choice] = (0.0, 0)
         self._rates[choice].append(seconds / batches)
-        others = [self._cost(other, self._seconds(other)) for other in self.choices if other != choice]
-        if not tested and any(other < self._cost(choice, seconds / batches) for other in others):
+        if not tested and any(other < self._cost(choice, seconds / batches) for other in self._costs_but(choice)):
             self._trial_at[choice] = time.perf_counter() + self.RETRY_SECONDS
 
     def next(self) -> tuple[int, int]:
@@ -265,6 +270,8 @@ class Pace:
             self._note(choice, batches, seconds)
         # a trial of large batches is a long one: no more than a fortieth of the time goes into trials
         wait = max(self.TRIAL_EVERY, 40 * enough * seconds)
+        if choice == 1 and any(self.FAR_BEHIND * other < seconds / batches for other in self._costs_but(choice)):
+            wait *= self.RARE
         self._trial_at[choice] = max(self._trial_at[choice], time.perf_counter() + wait)
         if choice == self._trial and len(self._rates[choice]) + self._missed >= enough:
             self._trial = None
