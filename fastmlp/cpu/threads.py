@@ -192,7 +192,7 @@ class Pace:
     """
 
     MARGIN = 1.07
-    FAR_BEHIND = 1.3
+    FAR_BEHIND = 1.3  # times the cost of the team
     JOB_SECONDS = 0.05  # short enough for Ctrl-C, long enough to hide the call
     TRIAL_SECONDS = 0.002
     TRIAL_EVERY = 0.25
