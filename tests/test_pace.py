@@ -42,6 +42,12 @@ def test_a_load_that_begins(monkeypatch):
     assert mean_seconds(monkeypatch, [SERIAL], two, fit_seconds=2.5) < 0.95 * SERIAL
 
 
+def test_a_core_that_a_library_keeps_busy_at_first(monkeypatch):
+    """Threads of OpenBLAS wait for work for 0.1 s, and no team is faster meanwhile."""
+    two = [4 * SERIAL] * MOST_BATCHES + [0.5 * SERIAL] * 1_000_000
+    assert mean_seconds(monkeypatch, [SERIAL], two, fit_seconds=0.4) < 0.65 * SERIAL
+
+
 def test_one_thread_where_it_is_faster(monkeypatch):
     assert mean_seconds(monkeypatch, [SERIAL], [1.2 * SERIAL]) < 1.05 * SERIAL
 

@@ -189,13 +189,17 @@ class Pace:
     short a trial; therefore what wins one must hold for a whole window, and is not tried again soon if it does not.
     Results do not depend on the choice. A team has to be a little faster than one thread: what it takes from others is
     worth something, and where the two are as fast, the clock's errors would choose.
+
+    At first a team that lost its trial has another one soon: the threads of OpenBLAS keep a core busy for 0.1 s after
+    their last product (measured), which may have been just before the fit.
     """
 
     MARGIN = 1.07
-    FAR_BEHIND = 1.3  # times the cost of the team
+    FAR_BEHIND = 1.3  # times the cost of the other: then one job is trial enough
     JOB_SECONDS = 0.05  # short enough for Ctrl-C, long enough to hide the call
     TRIAL_SECONDS = 0.002
     TRIAL_EVERY = 0.25
+    EARLY = 0.4  # part of the wait for the second trial of a team; it doubles from trial to trial
     RARE = 4  # a trial of one thread that is far behind has this many times the wait: a team that slows down shows it
     TRIAL_JOBS = 3
     WINDOW_SECONDS = 0.05  # some turns of the system's scheduler
@@ -209,6 +213,7 @@ class Pace:
         self._trial_at = dict.fromkeys(self.choices, 0.0)
         self._trial = None
         self._missed = 0  # jobs of the present trial that had no helpers
+        self._part = self.EARLY
         self.wanted = 1
         self.settled = False  # whether the present job is no trial
 
@@ -261,7 +266,9 @@ class Pace:
 
     def done(self, team: int, batches: int, seconds: float) -> None:
         """Take note of a job's time, unless it ran without the helpers that it should have had."""
-        choice, enough = self.wanted, self.TRIAL_JOBS if seconds < self.TRIAL_SECONDS else 1
+        choice, cost = self.wanted, self._cost(self.wanted, seconds / batches)
+        far_behind = any(self.FAR_BEHIND * other < cost for other in self._costs_but(choice))
+        enough = 1 if far_behind or seconds >= self.TRIAL_SECONDS else self.TRIAL_JOBS
         if choice > 1 and team == 1:
             self._missed += 1
         elif self._trial is not None:
@@ -270,8 +277,11 @@ class Pace:
             self._note(choice, batches, seconds)
         # a trial of large batches is a long one: no more than a fortieth of the time goes into trials
         wait = max(self.TRIAL_EVERY, 40 * enough * seconds)
-        if choice == 1 and any(self.FAR_BEHIND * other < seconds / batches for other in self._costs_but(choice)):
+        if choice > 1:
+            wait *= self._part
+        elif far_behind:
             wait *= self.RARE
         self._trial_at[choice] = max(self._trial_at[choice], time.perf_counter() + wait)
         if choice == self._trial and len(self._rates[choice]) + self._missed >= enough:
             self._trial = None
+            self._part = min(1.0, 2 * self._part) if choice > 1 else self._part
