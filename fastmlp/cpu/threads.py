@@ -225,8 +225,10 @@ class Pace:
     def _cost(self, choice, seconds):
         return float("inf") if seconds is None else seconds * self.MARGIN if choice > 1 else seconds
 
-    def _costs_but(self, choice):
-        return [self._cost(other, self._seconds(other)) for other in self.choices if other != choice]
+    def _is_behind(self, choice, seconds, times=1.0):
+        """Return whether so many seconds a batch cost more than so many times what another choice does."""
+        cost = self._cost(choice, seconds)
+        return any(times * self._cost(other, self._seconds(other)) < cost for other in self.choices if other != choice)
 
     def _begin_anew(self, choice):
         self._rates[choice].clear()
@@ -244,7 +246,7 @@ class Pace:
             self._begin_anew(choice)
         self._window[choice] = (0.0, 0)
         self._rates[choice].append(seconds / batches)
-        if not tested and any(other < self._cost(choice, seconds / batches) for other in self._costs_but(choice)):
+        if not tested and self._is_behind(choice, seconds / batches):
             self._trial_at[choice] = time.perf_counter() + self.RETRY_SECONDS
 
     def next(self) -> tuple[int, int]:
@@ -266,8 +268,8 @@ class Pace:
 
     def done(self, team: int, batches: int, seconds: float) -> None:
         """Take note of a job's time, unless it ran without the helpers that it should have had."""
-        choice, cost = self.wanted, self._cost(self.wanted, seconds / batches)
-        far_behind = any(self.FAR_BEHIND * other < cost for other in self._costs_but(choice))
+        choice = self.wanted
+        far_behind = self._is_behind(choice, seconds / batches, self.FAR_BEHIND)
         enough = 1 if far_behind or seconds >= self.TRIAL_SECONDS else self.TRIAL_JOBS
         if choice > 1 and team == 1:
             self._missed += 1
@@ -275,7 +277,7 @@ class Pace:
             self._rates[choice].append(seconds / batches)
         else:
             self._note(choice, batches, seconds)
-        # a trial of large batches is a long one: no more than a fortieth of the time goes into trials
+        # a trial of large batches is a long one: no more than a fortieth of the time is for trials, but at first
         wait = max(self.TRIAL_EVERY, 40 * enough * seconds)
         if choice > 1:
             wait *= self._part
@@ -284,4 +286,5 @@ class Pace:
         self._trial_at[choice] = max(self._trial_at[choice], time.perf_counter() + wait)
         if choice == self._trial and len(self._rates[choice]) + self._missed >= enough:
             self._trial = None
-            self._part = min(1.0, 2 * self._part) if choice > 1 else self._part
+            if choice > 1:
+                self._part = min(1.0, 2 * self._part)
