@@ -127,16 +127,22 @@ def flatten(coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray]) -> np
     return np.concatenate([np.ravel(array) for array in (*coefs, *intercepts)])
 
 
-def unflatten(flat: np.ndarray, widths: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return fresh (coefs, intercepts), of shapes (inputs, outputs) and (outputs,), from what `flatten` returned."""
+def views(flat: np.ndarray, widths: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return (coefs, intercepts), of shapes (inputs, outputs) and (outputs,), as views of what `flatten` returned."""
     coefs, intercepts, start = [], [], 0
     for inputs, outputs in pairwise(widths):
-        coefs.append(flat[start : start + inputs * outputs].reshape(inputs, outputs).copy())
+        coefs.append(flat[start : start + inputs * outputs].reshape(inputs, outputs))
         start += inputs * outputs
     for outputs in widths[1:]:
-        intercepts.append(flat[start : start + outputs].copy())
+        intercepts.append(flat[start : start + outputs])
         start += outputs
     return coefs, intercepts
+
+
+def unflatten(flat: np.ndarray, widths: Sequence[int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return fresh (coefs, intercepts), otherwise as `views` does."""
+    coefs, intercepts = views(flat, widths)
+    return [weight.copy() for weight in coefs], [bias.copy() for bias in intercepts]
 
 
 def scattered(size: int, index: np.ndarray, values: np.ndarray) -> np.ndarray:

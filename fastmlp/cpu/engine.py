@@ -1,6 +1,7 @@
 """The CPU engine: an object with the same verbs as every engine, over one flat buffer and a team of threads."""
 
 import time
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -57,7 +58,7 @@ from fastmlp.cpu.threads import (
     run_interruptibly,
 )
 from fastmlp.formulas.updates import UPDATES
-from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, scattered, unflatten
+from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, scattered, views
 
 work = entry(step.work)
 NO_GENERATOR = np.empty(0, dtype=np.uint32)  # of a job that does not shuffle
@@ -167,19 +168,25 @@ class Engine:
 
     def get_parameters(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return weights and biases as fresh arrays."""
-        return self._layout.read()
+        widths = self.network.widths
+        coefs = [np.empty(shape, dtype=self.dtype) for shape in pairwise(widths)]
+        intercepts = [np.empty(outputs, dtype=self.dtype) for outputs in widths[1:]]
+        self._layout.read(coefs, intercepts)
+        return coefs, intercepts
 
     def set_state(self, state: np.ndarray) -> None:
         """Copy the optimizer's moments in, (n_slots, n_parameters) in the order of `network.flatten`."""
         self._n_slots = len(state)
         for slot, moment in enumerate(state, start=1):
-            self._layout.write(*unflatten(moment, self.network.widths), slot * self._layout.plan[FIRST])
+            self._layout.write(*views(moment, self.network.widths), slot * self._layout.plan[FIRST])
 
     def get_state(self) -> np.ndarray:
         """Return the optimizer's moments as a fresh array (n_slots, n_parameters)."""
         distance = self._layout.plan[FIRST]
-        moments = [flatten(*self._layout.read(slot * distance)) for slot in range(1, self._n_slots + 1)]
-        return np.array(moments, dtype=self.dtype).reshape(self._n_slots, -1)
+        state = np.empty((self._n_slots, self.network.n_parameters), dtype=self.dtype)
+        for slot, moment in enumerate(state, start=1):
+            self._layout.read(*views(moment, self.network.widths), slot * distance)
+        return state
 
     @property
     def step(self) -> int:
@@ -343,13 +350,15 @@ class Engine:
 
         rows: which of the loaded rows, as indices, with a weight that is not 0; None: all.
         """
-        self.set_parameters(*unflatten(flat, self.network.widths))
+        self.set_parameters(*views(flat, self.network.widths))
         rows = np.arange(self._n_rows) if rows is None else rows
         self._set_order(rows)
         self._prepare(len(rows), UPDATE_CODES["gradient"], 1, alpha)
         self._run(len(rows), len(rows), 0.0, np.ones(1))
         loss = self._numbers[LOSS_SUM] / len(rows)
-        return float(loss), flatten(*self._layout.read(self._layout.plan[GRADIENT])).astype(np.float64)
+        gradient = np.empty(self.network.n_parameters, dtype=self.dtype)
+        self._layout.read(*views(gradient, self.network.widths), self._layout.plan[GRADIENT])
+        return float(loss), gradient.astype(np.float64)
 
     def forward(self, X: np.ndarray | sparse.csr_array, raw: bool = False) -> np.ndarray:
         """Return the outputs for rows X (n, features) at the present parameters, (n, outputs)."""

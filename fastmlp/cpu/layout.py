@@ -343,8 +343,13 @@ class Layout:
             view[whole, :, :rest] = matrix[:, whole * self.lanes :]
             view[whole, :, rest:] = 0
 
-    def _read(self, view, columns):
-        return view.transpose(1, 0, 2).reshape(view.shape[1], -1)[:, :columns].copy()
+    def _read(self, matrix, view):
+        """Read a matrix (rows, columns) from a view of its panels."""
+        whole, rest = divmod(matrix.shape[1], self.lanes)
+        columns = matrix[:, : whole * self.lanes].reshape(len(matrix), whole, self.lanes)  # a view
+        columns[:] = view[:whole].transpose(1, 0, 2)
+        if rest:
+            matrix[:, whole * self.lanes :] = view[whole, :, :rest]
 
     def write(self, coefs: list[np.ndarray], intercepts: list[np.ndarray], distance: int = 0) -> None:
         """Copy weights and biases (or a moment of them, at its distance) into the buffer."""
@@ -361,18 +366,15 @@ class Layout:
         for record in self.layers:
             first, panels = record[FIRST_COPIED], record[OUT_PANELS]
             if first < panels:
-                weight = self._read(self._weight_view(record, 0)[first:], (panels - first) * self.lanes)
+                weight = np.empty((record[INPUTS], (panels - first) * self.lanes), self.memory.dtype)
+                self._read(weight, self._weight_view(record, 0)[first:])
                 start = record[TRANSPOSED] + first * self.lanes * self.lanes
                 view = self._panel_view(start, record[TRANSPOSED_STRIDE], weight.shape[1], record[IN_PANELS])
                 self._write(view, weight.T)
 
-    def read(self, distance: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return weights and biases (or what lies at a distance) as fresh arrays, (inputs, outputs) and (outputs,)."""
-        coefs, intercepts = [], []
-        for record in self.layers:
-            columns = record[INPUTS] if is_along(record) else record[OUTPUTS]
-            weight = self._read(self._weight_view(record, distance), columns)
-            coefs.append(weight.reshape(-1, record[OUTPUTS]))
+    def read(self, coefs: list[np.ndarray], intercepts: list[np.ndarray], distance: int = 0) -> None:
+        """Copy weights and biases (or what lies at a distance) into these arrays."""
+        for record, weight, bias in zip(self.layers, coefs, intercepts, strict=True):
+            self._read(weight.T if is_along(record) else weight, self._weight_view(record, distance))
             start = distance + record[BIAS]
-            intercepts.append(self.memory[start : start + record[OUTPUTS]].copy())
-        return coefs, intercepts
+            bias[:] = self.memory[start : start + record[OUTPUTS]]
