@@ -467,13 +467,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             self._label_encoder = make_encoder(y, kind, classes if partial else None)
             self.classes_ = self._label_encoder.classes
         if partial or known is not None:
-            check_same_classes(y, self.classes_, self.warm_start)
+            check_same_classes(y, kind, self.classes_, self.warm_start)
         check_loss(self)
         return self._targets(y, dtype), self._label_encoder.n_outputs
 
     def _encode_known(self, y: Any, dtype: np.dtype) -> np.ndarray:
-        check_labels(y)
-        check_same_classes(y, self.classes_, warm_start=False)
+        check_same_classes(y, check_labels(y), self.classes_, warm_start=False)
         return self._targets(y, dtype)
 
     def _targets(self, y: Any, dtype: np.dtype) -> np.ndarray:

@@ -174,8 +174,7 @@ class Perceptron(Storable, ClassifierMixin, BaseEstimator):
             ):  # what is too large for float32 becomes infinite, and an error
                 X, y = validate_data(self, X, y, accept_sparse="csr", dtype=dtypes, order="C", reset=not continues)
             check_entries(X)
-            check_labels(y)
-            encoder = self._encoder(y, partial, continues, classes)
+            encoder = self._encoder(y, check_labels(y), partial, continues, classes)
             if continues:
                 self._check_units(encoder.n_outputs)
                 coef = np.array(self.coef_, X.dtype, order="C")
@@ -199,7 +198,7 @@ class Perceptron(Storable, ClassifierMixin, BaseEstimator):
             self.n_mistakes_, self.n_iter_ = n_mistakes, len(n_mistakes)
         return self
 
-    def _encoder(self, y: np.ndarray, partial: bool, continues: bool, classes: Any) -> LabelEncoder:
+    def _encoder(self, y: np.ndarray, kind: str, partial: bool, continues: bool, classes: Any) -> LabelEncoder:
         """Return the encoder of the classes known, given, or found in y, which must have no others."""
         known = self.classes_ if continues else None
         if partial:
@@ -209,11 +208,11 @@ class Perceptron(Storable, ClassifierMixin, BaseEstimator):
         if continues:
             encoder = LabelEncoder(known)
         else:
-            encoder = LabelEncoder(classes if partial else y)
+            encoder = LabelEncoder(classes) if partial else LabelEncoder(y, kind)
         if len(encoder.classes) < 2:
             name = "classes" if partial else "y"
             raise ValueError(f"{name} must have at least 2 different labels, got 1 class: {encoder.classes.tolist()}.")
-        check_same_classes(y, encoder.classes, warm_start=continues and not partial)
+        check_same_classes(y, kind, encoder.classes, warm_start=continues and not partial)
         return encoder
 
     def _check_units(self, n_units: int) -> None:

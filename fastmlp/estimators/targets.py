@@ -226,8 +226,10 @@ def check_labels(y: object) -> str:
     return kind
 
 
-def check_same_classes(y: object, classes: np.ndarray | list[np.ndarray], warm_start: bool) -> None:
+def check_same_classes(y: object, kind: str, classes: np.ndarray | list[np.ndarray], warm_start: bool) -> None:
     """Check the labels of a further fit: all classes in a warm start, no others in a partial fit.
+
+    kind: what `check_labels` says of y.
 
     Raises
     ------
@@ -236,8 +238,8 @@ def check_same_classes(y: object, classes: np.ndarray | list[np.ndarray], warm_s
     """
     several = isinstance(classes, list)
     found = [np.unique(column) for column in columns_of(y)]
-    if not several and kind_of_labels(y) != "multiclass-multioutput":
-        found = unique_labels(y)
+    if not several and kind != "multiclass-multioutput":
+        found = np.arange(y.shape[1]) if kind == "multilabel-indicator" else found[0]
     elif not several or len(found) != len(classes):
         raise ValueError(
             f"y has {len(found)} column(s) of classes, but `self.classes_` has {len(classes) if several else 1}: "
