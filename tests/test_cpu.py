@@ -443,6 +443,16 @@ def test_a_helper_stays_awake_for_a_job_that_counts_on_it(monkeypatch):
     assert [team for team, _ in jobs] == [2] * 20
 
 
+@pytest.mark.parametrize(("products", "team"), [(0, 2), (10**12, 1)])
+def test_helpers_begin_with_the_first_batch_if_it_is_long(products, team, monkeypatch):
+    """A fit of one long batch would else have one thread; for short ones to start threads takes longer than the fit."""
+    network = make_network((5, 8, 2))
+    monkeypatch.setattr(cpu_engine, "HELPER_PRODUCTS", products)
+    jobs = recorded_jobs(monkeypatch)
+    run(Engine, network, make_problem(network, 100), np.float64, batch=100, epochs=1, n_threads=2)
+    assert [size for size, _ in jobs] == [team]
+
+
 def test_helpers_come_and_go_and_no_thread_is_left():
     network = make_network((5, 8, 2))
     problem = make_problem(network, 40)

@@ -11,11 +11,12 @@ SERIAL = 1e-4
 MOST_BATCHES = 9  # an epoch, and so a job, is as short as this
 
 
-def mean_seconds(monkeypatch, one, two, fit_seconds=5.0):
+def mean_seconds(monkeypatch, one, two, fit_seconds=5.0, team_first=False):
     """Return the mean seconds of a batch where one thread's take what `one` holds, in turn, and two threads' `two`."""
     now = 0.0
     monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: now))
     pace = threads.Pace(2)
+    pace.team_first = team_first
     turns = {1: cycle(one), 2: cycle(two)}
     count = 0
     while now < fit_seconds:
@@ -34,6 +35,14 @@ def test_all_threads_where_they_are_faster(monkeypatch):
 
 def test_trials_of_one_thread_are_rare_where_all_are_much_faster(monkeypatch):
     assert mean_seconds(monkeypatch, [SERIAL], [0.5 * SERIAL]) < 1.003 * 0.5 * SERIAL
+
+
+def test_the_team_has_the_first_turn_where_batches_are_long(monkeypatch):
+    """A fit of one long batch is not worth a trial; of several, one thread has its turn as well."""
+    one, two = [0.1], [0.06]
+    assert mean_seconds(monkeypatch, one, two, fit_seconds=0.05, team_first=True) == 0.06
+    assert mean_seconds(monkeypatch, one, two, fit_seconds=0.05) == 0.1
+    assert mean_seconds(monkeypatch, one, [0.2], fit_seconds=5.0, team_first=True) < 1.05 * 0.1
 
 
 def test_a_load_that_begins(monkeypatch):

@@ -62,6 +62,7 @@ from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, scattered, v
 
 work = entry(step.work)
 NO_GENERATOR = np.empty(0, dtype=np.uint32)  # of a job that does not shuffle
+HELPER_PRODUCTS = 20_000_000  # multiply-adds of a forward pass: 1 ms of all, beside which starting a thread is little
 LONG_BATCH = 300_000_000  # multiply-adds of a forward pass: 20 ms or more, beside which a thread's 0.1 ms are nothing
 
 
@@ -235,6 +236,8 @@ class Engine:
         if most != self._pace.choices[-1]:  # another fit has begun or ended
             self.close()
             self._pace = Pace(most)
+        products = int(self._control[BATCH]) * self.network.n_parameters
+        self._pace.team_first = products > (most - 1) * HELPER_PRODUCTS
         wanted, batches = self._pace.next()
         if wanted == 1 and self._pace.settled:
             self.close()  # under load the system shares out the cores as if a helper that sleeps did not

@@ -206,7 +206,7 @@ class Pace:
     RETRY_SECONDS = 1.0
 
     def __init__(self, n_threads: int):
-        self.choices = [1, n_threads] if n_threads > 1 else [1]  # one first: a short fit ends before it needs helpers
+        self.choices = [1, n_threads] if n_threads > 1 else [1]
         self._rates = {choice: deque(maxlen=5) for choice in self.choices}  # seconds a batch, of the last windows
         self._window = dict.fromkeys(self.choices, (0.0, 0))  # seconds and batches since the last one
         self._untested = set(self.choices)  # whose rates are those of a trial
@@ -215,6 +215,7 @@ class Pace:
         self._missed = 0  # jobs of the present trial that had no helpers
         self._part = self.EARLY
         self.wanted = 1
+        self.team_first = False  # one thread has the first turn: a short fit ends before it needs helpers
         self.settled = False  # whether the present job is no trial
 
     def _seconds(self, choice):
@@ -254,7 +255,8 @@ class Pace:
         best = min(self.choices, key=lambda choice: self._cost(choice, self._seconds(choice)))
         if self._trial is None and len(self.choices) > 1:
             now = time.perf_counter()
-            self._trial = next((choice for choice in self.choices if now >= self._trial_at[choice]), None)
+            turns = self.choices[::-1] if self.team_first else self.choices
+            self._trial = next((choice for choice in turns if now >= self._trial_at[choice]), None)
             self._missed = 0
             if self._trial is not None and self._trial != best:
                 self._begin_anew(self._trial)  # what was true then may not be now
