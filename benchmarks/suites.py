@@ -69,6 +69,18 @@ class FitMemory(TwoEpochs):
         self.fit()
 
 
+class PartialFit(Fitted):
+    """One call of partial_fit, of one batch: what a call costs beside its step."""
+
+    params = ([shape.name for shape in (SHAPES[0], SHAPES[3], SHAPES[4])], DTYPES, list(PEERS))
+
+    def rows(self, shape):
+        return shape.batch
+
+    def time_partial_fit(self, network, dtype, peer):
+        self.estimator.train(1)
+
+
 class Predict(Fitted):
     """One call of predict."""
 

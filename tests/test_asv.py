@@ -8,6 +8,7 @@ from benchmarks.common import run_module as run
 SUITES = [
     "Fit.time_fit",
     "FitMemory.peakmem_fit",
+    "PartialFit.time_partial_fit",
     "Predict.time_predict",
     "PredictMemory.track_growth",
     "Kernel.track_peak",
@@ -20,6 +21,7 @@ SUITES = [
 SOME = [
     r"\.Fit\..*64-100-10', 'float32",
     r"FitMemory.*float32', 'fastmlp, all threads",
+    r"PartialFit.*64-100-10', 'float32",
     r"\.Predict\.time_predict\(1, 'float32",
     r"PredictMemory.*float64', 'fastmlp, all threads",
     "Kernel.*float32",
