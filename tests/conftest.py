@@ -49,6 +49,14 @@ def pytest_addoption(parser):
     parser.addoption("--engine", choices=["default", "reference"], default="default", help="trains the estimators")
 
 
+@pytest.fixture(autouse=True)
+def teams_for_short_batches(monkeypatch):
+    """Let fits try all threads where their batches take microseconds, as those of most tests do."""
+    from fastmlp.cpu.threads import Pace
+
+    monkeypatch.setattr(Pace, "SHORT", 0.0)
+
+
 def use_reference(monkeypatch):
     """Put the plain NumPy engine in the place of the one that `fastmlp` chose."""
     from fastmlp import reference

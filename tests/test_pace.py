@@ -57,6 +57,12 @@ def test_a_core_that_a_library_keeps_busy_at_first(monkeypatch):
     assert mean_seconds(monkeypatch, [SERIAL], two, fit_seconds=0.4) < 0.65 * SERIAL
 
 
+def test_no_team_where_a_batch_takes_a_few_microseconds(monkeypatch):
+    """It would start helpers for a fit that may end before one is awake, and lose every trial."""
+    monkeypatch.setattr(threads.Pace, "SHORT", 4e-6)
+    assert mean_seconds(monkeypatch, [2e-6], [1.0], fit_seconds=1.0) < 2.001e-6
+
+
 def test_one_thread_where_it_is_faster(monkeypatch):
     assert mean_seconds(monkeypatch, [SERIAL], [1.2 * SERIAL]) < 1.05 * SERIAL
 

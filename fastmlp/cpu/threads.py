@@ -190,11 +190,13 @@ class Pace:
     Results do not depend on the choice. A team has to be a little faster than one thread: what it takes from others is
     worth something, and where the two are as fast, the clock's errors would choose.
 
+    Where one thread takes a few microseconds a batch, no team is tried, and no helper begins.
     At first a team that lost its trial has another one soon: the threads of OpenBLAS keep a core busy for 0.1 s after
     their last product (measured), which may have been just before the fit.
     """
 
     MARGIN = 1.07
+    SHORT = 4e-6  # seconds of a batch of one thread, which a team's two barriers and what it exchanges take as well
     FAR_BEHIND = 1.3  # times the cost of the other: then one job is trial enough
     JOB_SECONDS = 0.05  # short enough for Ctrl-C, long enough to hide the call
     TRIAL_SECONDS = 0.002
@@ -256,6 +258,8 @@ class Pace:
         if self._trial is None and len(self.choices) > 1:
             now = time.perf_counter()
             turns = self.choices[::-1] if self.team_first else self.choices
+            if (self._seconds(1) or self.SHORT) < self.SHORT:
+                turns = [1]
             self._trial = next((choice for choice in turns if now >= self._trial_at[choice]), None)
             self._missed = 0
             if self._trial is not None and self._trial != best:
