@@ -382,8 +382,8 @@ On two cores of an AMD EPYC (Zen 4, whose 512-bit registers pass through units o
   read them.
 - 1024-1024-1024-10: of 53 ms 29.4 are products forward and back and relu, 95 % of the peak, 21.6 the gradient and the
   update, which moves some 76 MB (counted) through the memory. Of 28.8 with two 0.3 wait.
-- The two largest: peers come so near to the peak that some goals lie beyond it. So does that of the prediction of
-  200,000 rows against scikit-learn, whose 739 ms are 2.97 times the 249 at the peak.
+- The two largest: peers come so near to the peak that some goals lie beyond it. A third of scikit-learn's 739 to 814 ms
+  for the prediction of 200,000 rows would be 92 to 101 % of the peak; fastmlp comes to 86 to 90.
 - Prediction of 100 rows: of 320 us with one thread 268 are products (of 104 rows, whole tiles), 17 the weights into
   panels, 35 Python. Of 200 with two, 161 are the first thread's panels and 56 rows, the rest Python: in calls that
   follow one another soon, as here, the other thread looks for the next one. It sleeps before others, which take 220 to
