@@ -62,8 +62,9 @@ from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, scattered, v
 
 work = entry(step.work)
 NO_GENERATOR = np.empty(0, dtype=np.uint32)  # of a job that does not shuffle
-HELPER_PRODUCTS = 20_000_000  # multiply-adds of a forward pass: 1 ms of all, beside which starting a thread is little
-LONG_BATCH = 300_000_000  # multiply-adds of a forward pass: 20 ms or more, beside which a thread's 0.1 ms are nothing
+# Multiply-adds of a forward pass of a batch.
+HELPER_PRODUCTS = 20_000_000  # the batch takes 1 ms, beside which starting a thread is little
+LONG_BATCH = 300_000_000  # the batch takes 20 ms or more, beside which a thread's 0.1 ms are nothing
 
 
 class Engine:
@@ -230,14 +231,18 @@ class Engine:
             control[LAST_ROW] = row = min(n_rows, row + batches * batch_size)
             self._work(wanted, measured, steps.stop - steps.start, NO_GENERATOR)
 
+    @property
+    def _products(self):
+        """The multiply-adds of a forward pass of a batch."""
+        return int(self._control[BATCH]) * self.network.n_parameters
+
     def _next_job(self):
         """Return (threads, batches, whether its time tells something) of the next job, with the helpers awake."""
         most = fair_share(self.n_threads) if self._divides else self.n_threads
         if most != self._pace.choices[-1]:  # another fit has begun or ended
             self.close()
             self._pace = Pace(most)
-        products = int(self._control[BATCH]) * self.network.n_parameters
-        self._pace.team_first = products > (most - 1) * HELPER_PRODUCTS
+        self._pace.team_first = self._products > (most - 1) * HELPER_PRODUCTS
         wanted, batches = self._pace.next()
         if wanted == 1 and self._pace.settled:
             self.close()  # under load the system shares out the cores as if a helper that sleeps did not
@@ -254,7 +259,7 @@ class Engine:
         def job():
             return work(self._program, *self._arguments, generator, self._curve, wanted, 0)
 
-        long = int(control[BATCH]) * self.network.n_parameters > LONG_BATCH and may_be_interrupted()
+        long = self._products > LONG_BATCH and may_be_interrupted()
         try:
             team = run_interruptibly(job, control) if long else job()
         except BaseException:

@@ -43,7 +43,7 @@ from fastmlp.cuda.step import (
 from fastmlp.cuda.stream import MOST_BYTES, HostRows, Stream
 from fastmlp.formulas.progress import compare_loss
 from fastmlp.formulas.updates import UPDATES
-from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, unflatten
+from fastmlp.network import NO_AUGMENTATION, Augmentation, Network, flatten, views
 
 MOST_STEPS = 4096  # of a launch
 MOST_EPOCHS = 256  # of a launch
@@ -166,7 +166,7 @@ class Engine:
         """Copy the optimizer's moments in, (n_slots, n_parameters) in the order of `network.flatten`."""
         self._n_slots = len(state)
         for slot, moment in enumerate(state, start=1):
-            packed = self._parameters.pack(*unflatten(moment, self.network.widths), self.dtype)
+            packed = self._parameters.pack(*views(moment, self.network.widths), self.dtype)
             self._memory[slot * self._size : (slot + 1) * self._size].copy_to_device(packed)
 
     def get_state(self) -> np.ndarray:
@@ -366,7 +366,7 @@ class Engine:
     @explain
     def loss_and_gradient(self, flat: np.ndarray, alpha: float) -> tuple[float, np.ndarray]:
         """Return the loss over all rows and its gradient at parameters in the order of `network.flatten`."""
-        self.set_parameters(*unflatten(flat, self.network.widths))
+        self.set_parameters(*views(flat, self.network.widths))
         self._prepare(self._n_rows, None, program_of(self.network))
         head = np.zeros(STEPS)
         head[LOSS_PARAMETER] = self.network.loss_parameter

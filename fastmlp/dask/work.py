@@ -10,7 +10,7 @@ import numpy as np
 from distributed import get_worker
 
 from fastmlp.estimators.validation import Rows
-from fastmlp.network import Network, flatten, unflatten
+from fastmlp.network import Network, flatten, views
 from fastmlp.training import device
 from fastmlp.training.optimizers import Update
 
@@ -178,7 +178,7 @@ def steps_of(shard: Shard, parameters: np.ndarray, moments: np.ndarray, job: Job
     if weight > 0:
         with shard.engine(job.n_threads) as engine:
             engine.seed = _seed(job)
-            engine.set_parameters(*unflatten(parameters, shard.network.widths))
+            engine.set_parameters(*views(parameters, shard.network.widths))
             engine.set_state(moments)
             for size, same in groupby(np.diff(edges).tolist()):  # an engine's batches are all of one size
                 steps = len(list(same))
